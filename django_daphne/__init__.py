@@ -1,0 +1,3 @@
+"""Serve Django and any other ASGI application over HTTP."""
+
+__version__ = "0.1.0"
