@@ -1,0 +1,8 @@
+"""Let ``python -m django_daphne`` be the command line."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

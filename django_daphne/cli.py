@@ -1,0 +1,176 @@
+"""The Django-free command line: ``django-daphne [options] module:application``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from . import __version__
+from .server import (
+    AccessLogWriter,
+    ConfigurationError,
+    LifespanFailure,
+    ListenError,
+    Server,
+    ServerConfig,
+    add_arguments,
+    describe,
+    raise_descriptor_limit,
+    resolve,
+    run,
+)
+
+logger = logging.getLogger("django_daphne.server")
+
+EXIT_OK = 0
+EXIT_CANNOT_START = 1
+EXIT_STARTUP_FAILED = 3
+
+_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
+
+
+class ApplicationNotFound(Exception):
+    """The application's path does not lead to an application; the text says where it ends."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="django-daphne", description="Serve an ASGI application.", allow_abbrev=False
+    )
+    parser.add_argument("application", help="The application, as module.path:object.path.")
+    parser.add_argument("--version", action="version", version=f"django-daphne {__version__}")
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="Print every value and where it came from, then exit.",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="Check the configuration and load the application, then exit.",
+    )
+    add_arguments(parser, core=True)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    0 after a graceful stop, 1 when it cannot start, 2 for a wrong flag, 3 when the application's
+    startup failed.
+    """
+    parser = build_parser()
+    flags = vars(parser.parse_args(argv))
+    path, print_config, check = (
+        flags.pop(name) for name in ("application", "print_config", "check")
+    )
+    try:
+        resolved = resolve(flags, os.environ, {})
+    except ConfigurationError as error:
+        parser.error(str(error))
+    config = resolved.config
+    if print_config:
+        sys.stdout.write(describe(resolved) + "\n")
+        return EXIT_OK
+    configure_logging(config)
+    for warning in resolved.warnings:
+        logger.warning("%s", warning)
+    sys.path.insert(0, ".")
+    try:
+        application = load_application(path)
+        if check:
+            sys.stdout.write(f"{path} is ready to be served.\n")
+            return EXIT_OK
+        return serve(application, config)
+    except (ApplicationNotFound, ListenError, ConfigurationError) as error:
+        logger.critical("%s", error)
+        return EXIT_CANNOT_START
+    except LifespanFailure as error:
+        logger.critical("%s", error)
+        return EXIT_STARTUP_FAILED
+
+
+def load_application(path: str) -> Any:
+    """Return the object at ``module.path:object.path``.
+
+    Raises ApplicationNotFound naming the part that is not there. An error inside the module comes
+    out as it is: its traceback is the author's.
+    """
+    module_path, colon, object_path = path.partition(":")
+    if not (module_path and colon and object_path):
+        raise ApplicationNotFound(
+            f"{path!r} does not name an application; expected module.path:object.path."
+        )
+    try:
+        found: Any = importlib.import_module(module_path)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
+            raise
+        raise ApplicationNotFound(
+            f"Cannot load {path!r}: there is no module {error.name!r}."
+        ) from error
+    for name in object_path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ApplicationNotFound(
+                f"Cannot load {path!r}: {module_path} has no {object_path!r}."
+            ) from None
+    if not callable(found):
+        raise ApplicationNotFound(f"Cannot load {path!r}: it is no callable.")
+    return found
+
+
+def configure_logging(config: ServerConfig) -> None:
+    """Set logging up for a process that is nothing but the server."""
+    verbosity = config.logging.verbosity
+    logging.basicConfig(level=_LEVELS[verbosity], format=config.logging.log_fmt)
+    if verbosity >= 2:
+        from twisted.python.log import PythonLoggingObserver
+
+        observer = PythonLoggingObserver("twisted")  # type: ignore[no-untyped-call]
+        observer.start()
+
+
+def serve(application: Any, config: ServerConfig) -> int:
+    """Serve until a signal says stop; return the exit status."""
+    raise_descriptor_limit()
+    stream = open_access_log(config)
+    run(
+        application,
+        config,
+        log_access=None if stream is None else AccessLogWriter(stream),
+        announce=announce,
+    )
+    return EXIT_OK
+
+
+def open_access_log(config: ServerConfig) -> TextIO | None:
+    """Return the stream of the access log, or None where there is none.
+
+    Without --access-log it is standard output, unless only warnings are wanted.
+    """
+    path = config.logging.access_log
+    if path is None and config.logging.verbosity == 0:
+        return None
+    if path is None or path == "-":
+        return sys.stdout
+    try:
+        return Path(path).open("a", buffering=1, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--access-log {path}: cannot be written to ({error.strerror})."
+        ) from None
+
+
+def announce(server: Server) -> None:
+    """Say where the server listens, with the real ports."""
+    for description in server.descriptions:
+        logger.info("Listening on %s", description)

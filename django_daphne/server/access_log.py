@@ -1,0 +1,46 @@
+"""The access log: one line for each finished request."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final, TextIO
+
+from .interfaces import AccessRecord
+
+# What a terminal or a log reader would act on, and the quote that ends a field (CVE-2020-7694).
+_UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+
+
+def printable(data: bytes) -> str:
+    """Return bytes of a client as text that is safe in one line of a log."""
+    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", data.decode("latin-1"))
+
+
+def client_name(record: AccessRecord) -> str | None:
+    """Return ``host:port``, or None on a unix socket."""
+    return None if record.client is None else f"{record.client[0]}:{record.client[1]}"
+
+
+class AccessLogWriter:
+    """Writes daphne's access log format to a stream that flushes each line.
+
+    ``CLIENT - - [day/Mon/year:time] "METHOD /path?query" STATUS SIZE``, local time.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._second = -1
+        self._timestamp = ""
+
+    def __call__(self, record: AccessRecord) -> None:
+        """Write one line."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._timestamp = time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(second))
+        self._stream.write(
+            f"{client_name(record)} - - [{self._timestamp}]"
+            f' "{record.method} {printable(record.target)}"'
+            f" {record.status or '-'} {record.size or '-'}\n"
+        )

@@ -1,0 +1,349 @@
+"""One request and its response, from the application's point of view.
+
+The protocol tells the cycle what happened on the wire, the application calls ``receive`` and
+``send``. The same cycle serves every HTTP version. What is legal when is ``messages``; this module
+is waiting, waking and ending.
+
+An exchange ends in one of three ways, and each is final:
+
+* the response is complete: ``receive()`` gives ``http.disconnect``, ``send()`` is an error;
+* the client left, or the server gave up: ``receive()`` gives ``http.disconnect``, ``send()`` raises
+  ClientDisconnected, an OSError (ASGI HTTP specification, 2.4);
+* the application failed: the client gets a 500, or a cut connection when the response had begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from contextlib import closing
+from typing import Any, Final
+
+from ..exceptions import ApplicationError, ClientDisconnected
+from ..interfaces import Clock, HTTPStream, RequestHead
+from ..types import Message, Scope
+from . import messages
+from .messages import LEGAL, ResponseState
+from .tasks import ApplicationTasks
+
+logger = logging.getLogger("django_daphne.server")
+
+# Django's own handler loses request_finished, and with it the closing of database connections, when
+# send() raises. Under it a message to a client that left is dropped in silence.
+_STOCK_DJANGO_HANDLER: Final = "django.core.handlers.asgi"
+
+_AWAITING_START: Final = ResponseState.AWAITING_START
+_SENDING_BODY: Final = ResponseState.SENDING_BODY
+_AWAITING_TRAILERS: Final = ResponseState.AWAITING_TRAILERS
+_COMPLETE: Final = ResponseState.COMPLETE
+
+
+class ApplicationCycle:
+    """The application's side of one exchange."""
+
+    __slots__ = (
+        *("_body", "_body_complete", "_body_limit", "_body_size", "_close_timeout", "_clock"),
+        *("_disconnected", "_head", "_readable", "_reading_paused", "_scope", "_sending_paused"),
+        *("_state", "_stream", "_task", "_tasks", "_trailers", "_wants_continue", "_writable"),
+    )
+
+    def __init__(
+        self,
+        tasks: ApplicationTasks,
+        clock: Clock,
+        scope: Scope,
+        head: RequestHead,
+        stream: HTTPStream,
+        body_limit: int,
+        close_timeout: float | None,
+    ) -> None:
+        """Make a cycle that pauses reading above ``body_limit`` bytes of body.
+
+        The application is cancelled when it has not returned ``close_timeout`` seconds after its
+        client left; None is never.
+        """
+        self._tasks = tasks
+        self._clock = clock
+        self._scope = scope
+        self._head = head
+        self._stream = stream
+        self._body_limit = body_limit
+        self._close_timeout = close_timeout
+        self._task: asyncio.Task[None] | None = None
+        # Request. The body is delivered when ``_body`` is None.
+        self._body: list[bytes] | None = []
+        self._body_size = 0
+        self._body_complete = not head.has_body
+        self._wants_continue = head.expect_continue
+        self._reading_paused = False
+        self._readable: asyncio.Event | None = None
+        # Response.
+        self._state = _AWAITING_START
+        self._trailers = False
+        self._sending_paused = False
+        self._writable: asyncio.Event | None = None
+        self._disconnected = False
+
+    # What the protocol says (HTTPCycle).
+
+    def start(self) -> None:
+        """Call the application."""
+        self._task = self._tasks.start(self._run())
+
+    def body_received(self, data: bytes, more: bool) -> None:
+        """Keep a piece of body for the application."""
+        if self._body is not None:
+            if data:
+                self._body.append(data)
+                self._body_size += len(data)
+                if self._body_size > self._body_limit and more and not self._reading_paused:
+                    self._reading_paused = True
+                    self._stream.pause_reading()
+            self._body_complete = not more
+            self._wake(self._readable)
+
+    def disconnected(self) -> None:
+        """Wake the application, and see that it ends."""
+        self._disconnected = True
+        self._wake(self._readable)
+        self._wake(self._writable)
+        task = self._task
+        if task is not None and not task.done() and self._close_timeout is not None:
+            timer = self._clock.call_later(self._close_timeout, self._cancel, task)
+            task.add_done_callback(lambda _: timer.cancel())
+
+    def pause_sending(self) -> None:
+        """Let ``send()`` wait."""
+        self._sending_paused = True
+
+    def resume_sending(self) -> None:
+        """Let ``send()`` go on."""
+        self._sending_paused = False
+        self._wake(self._writable)
+
+    # What the application calls.
+
+    async def receive(self) -> Message:
+        """Return the next ``http.request``, or ``http.disconnect`` when the exchange has ended.
+
+        Cancelling it loses nothing: what it waited for comes with the next call.
+        """
+        while True:
+            if self._state is _COMPLETE:
+                return {"type": "http.disconnect"}
+            body = self._body
+            if body is not None and (body or self._body_complete):
+                return self._take_body(body)
+            if self._disconnected:
+                return {"type": "http.disconnect"}
+            if self._wants_continue:
+                self._wants_continue = False
+                if body is not None and self._state is _AWAITING_START:
+                    self._stream.send_informational(100, ())
+            if self._readable is None:
+                self._readable = asyncio.Event()
+            self._readable.clear()
+            await self._readable.wait()
+
+    def _take_body(self, body: list[bytes]) -> Message:
+        data = body[0] if len(body) == 1 else b"".join(body)
+        more = not self._body_complete
+        if more:
+            body.clear()
+            self._body_size = 0
+        else:
+            self._body = None
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self._disconnected:
+                self._stream.resume_reading()
+        return {"type": "http.request", "body": data, "more_body": more}
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response; return when the client has taken enough of what came before.
+
+        Raises ApplicationError, a ValueError, for a message that ASGI does not allow, and
+        ClientDisconnected, an OSError, when the client is gone.
+        """
+        kind = messages.message_type(message)
+        if self._disconnected:
+            self._drop(kind)
+            return
+        state = self._state
+        if kind not in LEGAL[state]:
+            raise messages.unexpected_message(state, kind)
+        if kind == messages.BODY:
+            self._send_body(messages.body_part(message), bool(message.get("more_body", False)))
+        elif kind == messages.START:
+            self._send_start(message)
+            return
+        elif kind == messages.EARLY_HINT:
+            if self._head.http_version != "1.0":
+                headers = messages.early_hint_headers(message)
+                self._stream.send_informational(103, headers)
+        elif kind == messages.TRAILERS:
+            self._send_trailers(message)
+        elif kind == messages.PATHSEND:
+            await self._send_path(message)
+        else:
+            await self._send_descriptor(message)
+        while self._sending_paused and not self._disconnected and self._state is not _COMPLETE:
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            self._writable.clear()
+            await self._writable.wait()
+
+    def _send_start(self, message: Message) -> None:
+        status = messages.response_status(message)
+        wants_trailers = bool(message.get("trailers", False))
+        # Without the client's word it may drop them, so they are not sent (RFC 9110, 6.5.1).
+        self._stream.start_response(
+            status, message.get("headers", ()), wants_trailers and self._head.accepts_trailers
+        )
+        self._trailers = wants_trailers
+        self._state = ResponseState.AWAITING_BODY
+
+    def _send_body(self, data: bytes, more: bool) -> None:
+        self._body_sent(more)
+        try:
+            self._stream.send_body(data, more)
+        except ApplicationError:
+            self._end()
+            raise
+
+    def _send_trailers(self, message: Message) -> None:
+        more = bool(message.get("more_trailers", False))
+        if self._head.accepts_trailers:
+            self._stream.send_trailers(message.get("headers", ()), more)
+        if not more:
+            self._end()
+
+    async def _send_path(self, message: Message) -> None:
+        path = messages.field(message, "path", (str, os.PathLike), None)
+        loop = asyncio.get_running_loop()
+        with closing(await loop.run_in_executor(None, open, path, "rb", 0)) as file:
+            size = os.fstat(file.fileno()).st_size
+            await self._send_file(file.fileno(), 0, size, more=False)
+
+    async def _send_descriptor(self, message: Message) -> None:
+        file: Any = message.get("file")
+        try:
+            descriptor: int = file if isinstance(file, int) else file.fileno()
+        except (AttributeError, OSError, ValueError):
+            raise ApplicationError(
+                f"{messages.ZEROCOPYSEND}: file must be an open file, not {file!r}"
+            ) from None
+        offset = messages.field(message, "offset", (int, type(None)), None)
+        if offset is None:
+            offset = os.lseek(descriptor, 0, os.SEEK_CUR)
+        count = messages.field(message, "count", (int, type(None)), None)
+        if count is None:
+            count = max(os.fstat(descriptor).st_size - offset, 0)
+        if offset < 0 or count < 0:
+            raise ApplicationError(f"{messages.ZEROCOPYSEND}: offset and count cannot be negative")
+        # The application may close its file before the last byte has left.
+        duplicate = os.dup(descriptor)
+        try:
+            await self._send_file(duplicate, offset, count, bool(message.get("more_body", False)))
+        finally:
+            os.close(duplicate)
+
+    async def _send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
+        if self._disconnected:
+            self._drop(messages.BODY)
+            return
+        self._state = _SENDING_BODY
+        try:
+            await self._stream.send_file(descriptor, offset, count, more)
+        except ClientDisconnected:
+            self._drop(messages.BODY)
+            return
+        except EOFError:
+            if not self._disconnected:
+                self._stream.abort()
+            self._end()
+            raise ApplicationError("The file is shorter than what was promised of it") from None
+        except ApplicationError:
+            self._end()
+            raise
+        self._body_sent(more)
+
+    def _body_sent(self, more: bool) -> None:
+        """Take note of a body part that was handed over, or is about to be."""
+        if more:
+            self._state = _SENDING_BODY
+        elif self._trailers:
+            self._state = _AWAITING_TRAILERS
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Take note that nothing more goes to the stream."""
+        self._state = _COMPLETE
+        self._body = None
+        self._wake(self._readable)
+
+    def _drop(self, kind: str) -> None:
+        """Raise for a message to a client that left, unless Django's own handler sent it."""
+        if self._state is _COMPLETE:
+            raise messages.unexpected_message(self._state, kind)
+        frame = sys._getframe(1)
+        while frame is not None:
+            if frame.f_globals.get("__name__") == _STOCK_DJANGO_HANDLER:
+                return
+            frame = frame.f_back  # type: ignore[assignment]
+        raise ClientDisconnected(f"{kind} after the client left")
+
+    # The application's task.
+
+    async def _run(self) -> None:
+        """Call the application and answer for it where it does not. Lets nothing out."""
+        try:
+            await self._tasks.application(self._scope, self.receive, self.send)
+        except asyncio.CancelledError as error:
+            if not self._disconnected:
+                self._failed(error)
+        except ClientDisconnected:
+            logger.debug("The client left during %s", self._name())
+            if not self._disconnected:
+                self._answer_for_application()
+        except BaseException as error:  # noqa: BLE001 - SystemExit too: a view must not end us
+            self._failed(error)
+        else:
+            if self._state is not _COMPLETE and not self._disconnected:
+                logger.error("Application returned without a complete response: %s", self._name())
+                self._answer_for_application()
+
+    def _failed(self, error: BaseException) -> None:
+        logger.error("Exception inside application: %s: %s", self._name(), error, exc_info=error)
+        if self._state is not _COMPLETE and not self._disconnected:
+            self._answer_for_application()
+
+    def _answer_for_application(self) -> None:
+        """Give the client an end: a 500, or a cut where the response had begun."""
+        if self._state is _AWAITING_START:
+            self._end()
+            self._stream.refuse(500, "Exception inside application.")
+        else:
+            self._end()
+            self._stream.abort()
+
+    def _cancel(self, task: asyncio.Task[None]) -> None:
+        if not task.done():
+            logger.info(
+                "Cancelling %s: it is still running %g s after its client left",
+                self._name(),
+                self._close_timeout,
+            )
+            task.cancel()
+
+    def _name(self) -> str:
+        """Return method and path for the log, without control characters."""
+        return f"{self._head.method} {self._scope.get('path', '')!a}"
+
+    @staticmethod
+    def _wake(event: asyncio.Event | None) -> None:
+        if event is not None:
+            event.set()

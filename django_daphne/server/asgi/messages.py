@@ -1,0 +1,112 @@
+"""Which ASGI message is legal in which state (ASGI HTTP specification, version 2.5).
+
+    AWAITING_START ── http.response.start ──> AWAITING_BODY ── last body part ──> COMPLETE
+          └─ early_hint                             │ └─ body, zerocopysend          ^
+                                                    └──> AWAITING_TRAILERS ──────────┘
+
+A message that is not in the table of its state is the application's fault; the error says which
+message, in which state.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+from ..exceptions import ApplicationError
+from ..types import Header, Message
+
+START: Final = "http.response.start"
+BODY: Final = "http.response.body"
+TRAILERS: Final = "http.response.trailers"
+EARLY_HINT: Final = "http.response.early_hint"
+PATHSEND: Final = "http.response.pathsend"
+ZEROCOPYSEND: Final = "http.response.zerocopysend"
+
+
+class ResponseState(enum.IntEnum):
+    """How far the application's response is."""
+
+    AWAITING_START = 0
+    AWAITING_BODY = 1
+    SENDING_BODY = 2
+    AWAITING_TRAILERS = 3
+    COMPLETE = 4
+
+
+LEGAL: Final[tuple[frozenset[str], ...]] = (
+    frozenset((START, EARLY_HINT)),
+    frozenset((BODY, PATHSEND, ZEROCOPYSEND)),
+    frozenset((BODY, ZEROCOPYSEND)),
+    frozenset((TRAILERS,)),
+    frozenset(),
+)
+
+_KNOWN: Final = frozenset().union(*LEGAL)
+
+
+def unexpected_message(state: ResponseState, kind: object) -> ApplicationError:
+    """Return the error for a message that is not legal in ``state``."""
+    if kind not in _KNOWN:
+        return ApplicationError(f"Cannot handle message type {kind}!")
+    if kind == START:
+        return ApplicationError(
+            "HTTP response has already been started"
+            f" ({kind} in state {state.name}, after an earlier {START})"
+        )
+    if state is ResponseState.AWAITING_START:
+        return ApplicationError(
+            f"HTTP response has not yet been started, but got {kind} (state {state.name})"
+        )
+    expected = " or ".join(sorted(LEGAL[state])) or "nothing: the response is complete"
+    return ApplicationError(f"{kind} is not allowed in state {state.name}; expected {expected}")
+
+
+def message_type(message: Message) -> str:
+    """Return the type of a message, or raise ApplicationError."""
+    try:
+        kind = message["type"]
+    except (KeyError, TypeError):
+        raise ApplicationError(f"Message has no type defined: {message!r}") from None
+    if not isinstance(kind, str):
+        raise ApplicationError(f"Message type must be a str, not {kind!r}")
+    return kind
+
+
+def response_status(message: Message) -> int:
+    """Return the status of ``http.response.start``, or raise ApplicationError."""
+    status = message.get("status")
+    if type(status) is not int:
+        # http.HTTPStatus is an int and welcome; a bool or a str is a mistake.
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise ApplicationError(f"{START} needs a status as an int, not {status!r}")
+        status = int(status)
+    if not 200 <= status <= 999:
+        raise ApplicationError(f"{START} with status {status}; 200 to 999 are final responses")
+    return status
+
+
+def body_part(message: Message) -> bytes:
+    """Return the body of ``http.response.body``, or raise ApplicationError."""
+    data = message.get("body", b"")
+    if type(data) is bytes:
+        return data
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise ApplicationError(f"{BODY} needs a body as bytes, not {type(data).__name__}")
+
+
+def field(message: Message, name: str, kind: type | tuple[type, ...], default: Any) -> Any:
+    """Return one value of a message of an extension, checked; raise ApplicationError."""
+    value = message.get(name, default)
+    if not isinstance(value, kind):
+        raise ApplicationError(f"{message['type']}: {name} has the wrong type: {value!r}")
+    return value
+
+
+def early_hint_headers(message: Message) -> list[Header]:
+    """Return the Link fields of ``http.response.early_hint``."""
+    links = message.get("links", ())
+    if not all(isinstance(link, bytes) for link in links):
+        raise ApplicationError(f"{EARLY_HINT}: links must be byte strings")
+    return [(b"Link", link) for link in links]

@@ -1,0 +1,64 @@
+"""The connection scope of an HTTP request (ASGI HTTP specification, version 2.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ..interfaces import RequestHead
+from ..types import Address, Scope
+
+ASGI_VERSION: Final = "3.0"
+HTTP_SPEC_VERSION: Final = "2.5"
+
+_ASGI: Final = {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION}
+
+_EXTENSIONS: Final = ("http.response.pathsend", "http.response.zerocopysend")
+# HTTP/1.0 knows neither chunks nor 1xx responses.
+_EXTENSIONS_FROM_11: Final = (
+    "http.response.trailers",
+    "http.response.early_hint",
+    *_EXTENSIONS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What all requests of a connection have in common.
+
+    ``state`` is what the application put there during its startup, or None without lifespan.
+    """
+
+    scheme: str
+    client: Address
+    server: Address
+    root_path: str
+    state: dict[str, Any] | None
+
+
+def http_scope(head: RequestHead, origin: Origin) -> Scope:
+    """Return the scope of one request; everything in it that can be changed is its own."""
+    path = head.path
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": _ASGI.copy(),
+        "http_version": head.http_version,
+        "method": head.method,
+        "scheme": origin.scheme,
+        # Invalid UTF-8 is replaced; raw_path has what was sent.
+        "path": unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii"),
+        "raw_path": path,
+        "query_string": head.query,
+        "root_path": origin.root_path,
+        "headers": head.headers,
+        "client": origin.client,
+        "server": origin.server,
+        "extensions": {
+            name: {}
+            for name in (_EXTENSIONS if head.http_version == "1.0" else _EXTENSIONS_FROM_11)
+        },
+    }
+    if origin.state is not None:
+        scope["state"] = origin.state.copy()
+    return scope

@@ -1,0 +1,60 @@
+"""The errors of the server, by whose fault they are.
+
+    ServerError
+    ├── ConfigurationError      the operator's: a flag, variable or setting that cannot be used
+    ├── ListenError             the operator's: an address that cannot be listened on
+    ├── LifespanFailure         the application's: it refused to start
+    ├── PeerError               the client's: carries the status to answer with
+    └── ApplicationError        the application's: a message that ASGI does not allow here
+    ClientDisconnected          nobody's: the client left; an OSError, as ASGI asks
+
+What a client is told is generic. The text of these errors is for the log and for the operator.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApplicationError",
+    "ClientDisconnected",
+    "ConfigurationError",
+    "LifespanFailure",
+    "ListenError",
+    "PeerError",
+    "ServerError",
+]
+
+
+class ServerError(Exception):
+    """The base of every error that the server raises on purpose."""
+
+
+class ConfigurationError(ServerError):
+    """A flag, an environment variable or a setting cannot be used; the text names it."""
+
+
+class ListenError(ServerError):
+    """An address cannot be listened on; the text names it and says why."""
+
+
+class LifespanFailure(ServerError):
+    """The application answered ``lifespan.startup.failed``, or failed while starting."""
+
+
+class PeerError(ServerError):
+    """The client broke the protocol or a limit.
+
+    ``status`` is the HTTP status to answer with; the text is for the log.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class ApplicationError(ServerError, ValueError):
+    """The application sent a message that ASGI does not allow, or not in this state."""
+
+
+class ClientDisconnected(OSError):
+    """Raised by ``send()`` after the client left (ASGI HTTP specification 2.4)."""

@@ -1,0 +1,111 @@
+"""Parts of files as response bodies.
+
+On a plain socket the kernel copies from the file to the socket (``os.sendfile``); elsewhere a
+thread reads ahead by one piece while the last one is being sent. Neither holds more than two pieces
+of the file, and both wait for a client that reads slowly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from .exceptions import ClientDisconnected
+
+# Bytes at a time: a fair share of the loop for one connection, and large enough to be fast.
+PIECE: Final = 256 * 1024
+
+Progress = Callable[[], object]
+
+
+class Writer(Protocol):
+    """The part of a transport that files need."""
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drained(self) -> None:
+        """Return when more may be written; raise ClientDisconnected when nothing may be."""
+
+
+async def copy(
+    writer: Writer, descriptor: int, offset: int, count: int, progress: Progress
+) -> None:
+    """Read in a thread and write through the transport.
+
+    Raises EOFError when the file ends before ``count`` bytes, ClientDisconnected when the
+    connection does.
+    """
+    loop = asyncio.get_running_loop()
+    end = offset + count
+
+    def read(start: int) -> asyncio.Future[bytes]:
+        return loop.run_in_executor(None, os.pread, descriptor, min(PIECE, end - start), start)
+
+    ahead = read(offset)
+    try:
+        while offset < end:
+            data = await ahead
+            if not data:
+                raise EOFError("the file is shorter than what was promised of it")
+            offset += len(data)
+            if offset < end:
+                ahead = read(offset)
+            await writer.drained()
+            writer.write(data)
+            progress()
+        await writer.drained()
+    finally:
+        # The descriptor is the caller's, who may close it as soon as nobody reads from it.
+        if not ahead.done():
+            await asyncio.wait((ahead,))
+
+
+async def send(
+    sock: int,
+    ended: asyncio.Future[None],
+    descriptor: int,
+    offset: int,
+    count: int,
+    progress: Progress,
+) -> None:
+    """Let the kernel send to ``sock``, a non-blocking descriptor with nothing else to send.
+
+    ``sock`` is a duplicate, for the loops let nobody wait on a descriptor of theirs; so ``ended``,
+    done when the connection is, is the only sign of an end of our own making. Raises as ``copy``.
+    """
+    loop = asyncio.get_running_loop()
+    end = offset + count
+    while offset < end:
+        if ended.done():
+            raise ClientDisconnected("the connection ended while a file was being sent")
+        try:
+            sent = os.sendfile(sock, descriptor, offset, min(PIECE, end - offset))
+        except BlockingIOError:
+            await _writable(loop, sock, ended)
+            continue
+        except OSError as error:
+            raise ClientDisconnected(str(error)) from None
+        if sent == 0:
+            raise EOFError("the file is shorter than what was promised of it")
+        offset += sent
+        progress()
+        await asyncio.sleep(0)  # a turn for the other connections
+
+
+async def _writable(
+    loop: asyncio.AbstractEventLoop, sock: int, ended: asyncio.Future[None]
+) -> None:
+    """Return when the kernel takes more, or when the connection has ended."""
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, _resolve, ready)
+    try:
+        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_writer(sock)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

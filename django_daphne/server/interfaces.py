@@ -1,0 +1,209 @@
+"""The seams of the server: what each neighbour on the ring may say to the next.
+
+    bytes -> protocol -> cycle -> application -> cycle -> protocol -> bytes
+
+A *stream* is the protocol's side of one exchange (a request and its response), a *cycle* the ASGI
+side. The protocol tells the cycle what happened on the wire; the cycle tells the stream what to say
+there. Both are method calls, made on the loop's thread; none of them blocks and none of them raises
+for something the other side of the ring did wrong, except where the docstring says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .types import Address, Header, Headers
+
+if TYPE_CHECKING:
+    from .config import ServerConfig
+
+
+class TimerHandle(Protocol):
+    """What ``Clock.call_later`` returns."""
+
+    def cancel(self) -> object: ...
+
+
+class Clock(Protocol):
+    """Monotonic time in seconds, and calls at a later time: a loop's, or one moved by hand."""
+
+    def now(self) -> float: ...
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any
+    ) -> TimerHandle: ...
+
+
+class Transport(Protocol):
+    """One connection's bytes, whatever carries them.
+
+    After the connection is lost every method does nothing.
+    """
+
+    @property
+    def peer(self) -> Address: ...
+
+    @property
+    def host(self) -> Address: ...
+
+    @property
+    def is_tls(self) -> bool: ...
+
+    @property
+    def alpn(self) -> str | None: ...
+
+    @property
+    def write_buffer_size(self) -> int:
+        """The bytes written here that the operating system has not taken yet."""
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` after everything written before, at once where possible."""
+
+    def set_write_buffer_limit(self, high: int) -> None:
+        """Ask for pause_sending above ``high`` buffered bytes, resume_sending well below."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def write_eof(self) -> None:
+        """Close the write side after what is buffered; reading goes on. Nothing over TLS."""
+
+    def close(self) -> None:
+        """Send what is buffered, then close. The caller sets a deadline and aborts at it."""
+
+    def abort(self) -> None:
+        """Drop what is buffered and reset, so that a cut answer never looks whole."""
+
+    def send_file(
+        self, descriptor: int, offset: int, count: int, progress: Callable[[], object]
+    ) -> Awaitable[None]:
+        """Send ``count`` bytes of a file after everything written before.
+
+        Calls ``progress`` for every piece that left. Raises EOFError when the file ends early and
+        ClientDisconnected when the connection ends first. Nothing may be written meanwhile.
+        """
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request before its body, as every HTTP version gives it.
+
+    ``target`` is what the client asked for, for the log; ``path`` and ``query`` are its parts, not
+    decoded. ``headers`` have lower-case names and the order of the wire. ``content_length`` is None
+    and ``chunked`` false where no body follows.
+    """
+
+    method: str
+    target: bytes
+    path: bytes
+    query: bytes
+    http_version: str
+    headers: list[Header]
+    keep_alive: bool = True
+    content_length: int | None = None
+    chunked: bool = False
+    expect_continue: bool = False
+    accepts_trailers: bool = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the client announced a body that is not empty."""
+        return self.chunked or bool(self.content_length)
+
+
+class HTTPCycle(Protocol):
+    """The ASGI side of one request: what happened on the wire."""
+
+    def start(self) -> None:
+        """Call the application. The first body bytes may have been delivered before."""
+
+    def body_received(self, data: bytes, more: bool) -> None:
+        """Take a piece of the request body; ``more`` is false with the last."""
+
+    def disconnected(self) -> None:
+        """Take note that the client left, or that the server gave the exchange up."""
+
+    def pause_sending(self) -> None: ...
+
+    def resume_sending(self) -> None: ...
+
+
+class HTTPStream(Protocol):
+    """The wire's side of one request: what to say there.
+
+    The order is that of ``asgi.messages``, kept by the cycle. After ``disconnected`` none of these
+    is called again.
+    """
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        """Send a 1xx response (RFC 9110, section 15.2)."""
+
+    def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
+        """Take the response's head; it leaves with the first body part.
+
+        Raises ApplicationError for a header that cannot be sent, and then nothing was started.
+        """
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Send a body part; with ``more`` false the response is complete unless trailers follow.
+
+        Raises ApplicationError when the body does not fit the response's Content-Length.
+        """
+
+    def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> Awaitable[None]:
+        """Send a part of a file as body. Raises as ``Transport.send_file`` and ``send_body`` do."""
+
+    def send_trailers(self, headers: Headers, more: bool) -> None:
+        """Send trailer fields; with ``more`` false the response is complete."""
+
+    def refuse(self, status: int, text: str) -> None:
+        """Answer with the server's own error page; no response may have been started."""
+
+    def abort(self) -> None:
+        """End the exchange so that the client sees it was cut."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRecord:
+    """One finished exchange, for the access log. ``duration`` is in seconds, ``size`` in bytes."""
+
+    client: Address
+    method: str
+    target: bytes
+    http_version: str
+    status: int
+    size: int
+    duration: float
+
+
+class DefaultHeaders(Protocol):
+    """The header lines that every response has, as bytes with their CRLF."""
+
+    @property
+    def server(self) -> bytes: ...
+
+    def date(self) -> bytes: ...
+
+    def block(self) -> bytes:
+        """Return Date and Server, made once a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionContext:
+    """What a protocol knows of the world around its connection."""
+
+    config: ServerConfig
+    clock: Clock
+    client: Address
+    create_cycle: Callable[[RequestHead, HTTPStream], HTTPCycle]
+    call_soon: Callable[..., object]
+    default_headers: DefaultHeaders
+    admit: Callable[[], bool]
+    log_access: Callable[[AccessRecord], None] | None

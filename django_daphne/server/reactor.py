@@ -1,0 +1,100 @@
+"""The event loop and Twisted's reactor on top of it.
+
+A reactor is a process-wide singleton, installed by the first import that asks for one and
+impossible to undo; so nothing here runs at import. ``install`` is called once, when serving starts.
+The reactor is Twisted's asyncio reactor over our loop: Twisted's endpoints, and whatever in the
+project uses Twisted, then share the loop that serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, cast
+
+from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+
+logger = logging.getLogger("django_daphne.server")
+
+_INSTALLED = "twisted.internet.reactor"
+
+
+def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
+    """Return a new loop: "uvloop", "asyncio", or "auto" for uvloop where it is installed.
+
+    Raises ConfigurationError when uvloop is asked for and missing.
+    """
+    if name != "asyncio":
+        try:
+            uvloop = importlib.import_module("uvloop")
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigurationError(
+                    "--loop uvloop: the package uvloop is not installed here; expected auto or"
+                    " asyncio, or uvloop where it can be installed."
+                ) from None
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    if sys.platform == "win32":
+        # Twisted's reactor needs add_reader, which the proactor loop lacks.
+        return asyncio.SelectorEventLoop()
+    return asyncio.new_event_loop()
+
+
+def loop_name(loop: asyncio.AbstractEventLoop) -> str:
+    """Return the name of a loop as --loop has it."""
+    return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"
+
+
+def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
+    """Install the reactor over a new loop, or take over what is installed; return both.
+
+    An asyncio reactor that is there already is adopted with its loop. Beside one of another kind a
+    private reactor is made: all but endpoint strings that import the global one will work.
+    """
+    from twisted.internet import asyncioreactor
+
+    existing: Any = sys.modules.get(_INSTALLED)
+    if existing is None:
+        loop = new_event_loop(name)
+        asyncio.set_event_loop(loop)
+        asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
+        return cast("AsyncioSelectorReactor", sys.modules[_INSTALLED]), loop
+    holders = ", ".join(_holders(existing)) or "no loaded module"
+    found = f"{type(existing).__module__}.{type(existing).__qualname__}"
+    if isinstance(existing, asyncioreactor.AsyncioSelectorReactor):
+        loop = existing._asyncioEventloop
+        warnings.warn(
+            f"A Twisted reactor was installed before the server started ({found}, held by"
+            f" {holders}). It is used, with its event loop ({loop_name(loop)}).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        asyncio.set_event_loop(loop)
+        return existing, loop
+    warnings.warn(
+        f"A Twisted reactor of another kind was installed before the server started ({found}, held"
+        f" by {holders}). The server runs beside it on a reactor of its own; install none, or an"
+        " asyncio reactor.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    loop = new_event_loop(name)
+    asyncio.set_event_loop(loop)
+    return asyncioreactor.AsyncioSelectorReactor(loop), loop
+
+
+def _holders(reactor: object) -> list[str]:
+    """Return the names of the loaded modules that hold the reactor."""
+    return sorted(
+        name
+        for name, module in list(sys.modules.items())
+        if name != _INSTALLED and getattr(module, "reactor", None) is reactor
+    )

@@ -1,0 +1,1 @@
+"""What the tests share: a server in this process, a wire and a clock moved by hand."""
