@@ -161,7 +161,7 @@ class LimitsConfig(Group, title="Limits"):
     max_connections: int | None = _limit(
         None,
         "Connections open at the same time.",
-        "new ones wait to be accepted",
+        "new ones are reset",
         unit="connections",
         none_means="as the limit on open files allows",
     )

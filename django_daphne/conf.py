@@ -1,0 +1,48 @@
+"""The configuration as a Django project gives it: settings.DAPHNE, and where else values come from.
+
+Nothing is read before it is asked for, so `override_settings` works.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+from .server.config import OPTIONS, Resolved, resolve
+from .server.options import Layer
+
+
+def get_config(flags: Mapping[str, Any] | None = None) -> Resolved:
+    """Return the configuration that flags, environment and settings make, in this order.
+
+    `flags` maps field names to what the command line gave. Raise ConfigurationError with a line for
+    every problem found.
+    """
+    return resolve(flags or {}, os.environ, get_setting(), read_other_settings())
+
+
+def get_setting() -> object:
+    """Return settings.DAPHNE as it is, an empty dictionary where there is none."""
+    return getattr(settings, "DAPHNE", {})
+
+
+def read_other_settings() -> Layer:
+    """Read the settings outside of DAPHNE that stand in for a key that DAPHNE does not have.
+
+    These are Django's FORCE_SCRIPT_NAME, and two that projects have kept from daphne.
+    """
+    layer = Layer()
+    by_name = {item.name: item for item in OPTIONS}
+    script_name = settings.FORCE_SCRIPT_NAME
+    if script_name is not None:
+        # Django takes "/shop/" as well as "/shop"; a root_path never ends with a slash.
+        root_path = script_name.rstrip("/") if isinstance(script_name, str) else script_name
+        layer.add(by_name["root_path"], root_path, "settings.FORCE_SCRIPT_NAME")
+    for name in ("websocket_max_message_size", "websocket_max_frame_size"):
+        setting = f"DAPHNE_{name.upper()}"
+        if hasattr(settings, setting):
+            layer.add(by_name[name], getattr(settings, setting), f"settings.{setting}")
+    return layer

@@ -1,0 +1,42 @@
+"""The server's options as flags of management commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from ..conf import get_config
+from ..server.config import OPTIONS, Resolved, add_arguments
+from ..server.exceptions import ConfigurationError
+from ..server.options import Group
+
+
+def add_server_arguments(
+    parser: argparse.ArgumentParser, groups: Iterable[type[Group]] | None = None
+) -> None:
+    """Add the flags of the groups (default: all) to the parser of a command.
+
+    Django's own flags, among them --verbosity, stay what they are. Give the options that the
+    command is called with to `get_command_config`.
+    """
+    add_arguments(parser, core=False, groups=groups)
+
+
+def get_flags(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags among a command's options by field name, those alone that were given."""
+    names = [item.name for item in OPTIONS if not item.core_only]
+    return {name: options[name] for name in names if name in options}
+
+
+def get_command_config(options: Mapping[str, Any]) -> Resolved:
+    """Return the configuration for a command that was called with these options.
+
+    Raise CommandError with a line for every problem.
+    """
+    try:
+        return get_config(get_flags(options))
+    except ConfigurationError as error:
+        raise CommandError(str(error)) from error
