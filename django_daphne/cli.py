@@ -8,8 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from . import __version__
 from .server import (
@@ -21,6 +20,7 @@ from .server import (
     ServerConfig,
     add_arguments,
     describe,
+    open_access_log,
     raise_descriptor_limit,
     resolve,
     run,
@@ -142,7 +142,7 @@ def configure_logging(config: ServerConfig) -> None:
 def serve(application: Any, config: ServerConfig) -> int:
     """Serve until a signal says stop; return the exit status."""
     raise_descriptor_limit()
-    stream = open_access_log(config)
+    stream = open_access_log(config, default=None if config.logging.verbosity == 0 else sys.stdout)
     run(
         application,
         config,
@@ -150,24 +150,6 @@ def serve(application: Any, config: ServerConfig) -> int:
         announce=announce,
     )
     return EXIT_OK
-
-
-def open_access_log(config: ServerConfig) -> TextIO | None:
-    """Return the stream of the access log, or None where there is none.
-
-    Without --access-log it is standard output, unless only warnings are wanted.
-    """
-    path = config.logging.access_log
-    if path is None and config.logging.verbosity == 0:
-        return None
-    if path is None or path == "-":
-        return sys.stdout
-    try:
-        return Path(path).open("a", buffering=1, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"--access-log {path}: cannot be written to ({error.strerror})."
-        ) from None
 
 
 def announce(server: Server) -> None:

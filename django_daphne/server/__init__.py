@@ -1,16 +1,31 @@
 """A server for any ASGI application. It knows nothing of Django.
 
-Importing it installs no reactor and makes no event loop.
+Importing it installs no reactor and makes no event loop. What serves is imported when it is first
+asked for: a process that only reads the configuration, as most management commands do, does not pay
+for Twisted.
 """
 
-from .access_log import AccessLogWriter
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .access_log import AccessLogWriter, client_name, open_access_log, printable
 from .config import (
     GROUPS,
     OPTIONS,
+    HTTPConfig,
+    LimitsConfig,
+    ListenConfig,
+    LogConfig,
+    ProcessConfig,
+    ProxyConfig,
     Resolved,
     ServerConfig,
+    TimeoutConfig,
+    WebSocketConfig,
     add_arguments,
+    contradictions,
     describe,
+    merge,
     resolve,
 )
 from .exceptions import (
@@ -23,8 +38,20 @@ from .exceptions import (
     ServerError,
 )
 from .interfaces import AccessRecord
-from .process import run
-from .server import Server, raise_descriptor_limit
+from .options import Group, Layer, Problem, read_environment, read_settings
+
+if TYPE_CHECKING:
+    from .endpoints import bind
+    from .process import ServerProcess, run
+    from .server import Server, raise_descriptor_limit
+
+_WHAT_SERVES = {
+    "Server": ".server",
+    "ServerProcess": ".process",
+    "bind": ".endpoints",
+    "raise_descriptor_limit": ".server",
+    "run": ".process",
+}
 
 __all__ = [
     "GROUPS",
@@ -34,16 +61,45 @@ __all__ = [
     "ApplicationError",
     "ClientDisconnected",
     "ConfigurationError",
+    "Group",
+    "HTTPConfig",
+    "Layer",
     "LifespanFailure",
+    "LimitsConfig",
+    "ListenConfig",
     "ListenError",
+    "LogConfig",
     "PeerError",
+    "Problem",
+    "ProcessConfig",
+    "ProxyConfig",
     "Resolved",
     "Server",
     "ServerConfig",
     "ServerError",
+    "ServerProcess",
+    "TimeoutConfig",
+    "WebSocketConfig",
     "add_arguments",
+    "bind",
+    "client_name",
+    "contradictions",
     "describe",
+    "merge",
+    "open_access_log",
+    "printable",
     "raise_descriptor_limit",
+    "read_environment",
+    "read_settings",
     "resolve",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what serves."""
+    try:
+        module = import_module(_WHAT_SERVES[name], __name__)
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(module, name)

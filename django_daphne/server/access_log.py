@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from pathlib import Path
 from typing import Final, TextIO
 
+from .config import ServerConfig
+from .exceptions import ConfigurationError
 from .interfaces import AccessRecord
 
 # What a terminal or a log reader would act on, and the quote that ends a field (CVE-2020-7694).
@@ -44,3 +48,21 @@ class AccessLogWriter:
             f' "{record.method} {printable(record.target)}"'
             f" {record.status or '-'} {record.size or '-'}\n"
         )
+
+
+def open_access_log(config: ServerConfig, default: TextIO | None) -> TextIO | None:
+    """Return the stream that access_log names, or ``default`` without one; None is no log.
+
+    Raises ConfigurationError for a file that cannot be written.
+    """
+    path = config.logging.access_log
+    if path is None:
+        return default
+    if path == "-":
+        return sys.stdout
+    try:
+        return Path(path).open("a", buffering=1, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--access-log {path}: cannot be written to ({error.strerror})."
+        ) from None

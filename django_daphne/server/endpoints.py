@@ -117,7 +117,7 @@ def bind(listen: ListenConfig) -> list[SocketListener]:
 
 def _listen_error(where: str, error: OSError) -> ListenError:
     reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-    return ListenError(f"Couldn't listen on {where}: {reason}.")
+    return ListenError(f"Couldn't listen on {where}: {reason}.", error.errno)
 
 
 def _bind_tcp(host: str, port: int, backlog: int) -> list[SocketListener]:

@@ -33,7 +33,14 @@ class ConfigurationError(ServerError):
 
 
 class ListenError(ServerError):
-    """An address cannot be listened on; the text names it and says why."""
+    """An address cannot be listened on; the text names it and says why.
+
+    ``errno`` is the operating system's number, where it gave one.
+    """
+
+    def __init__(self, text: str, errno: int | None = None) -> None:
+        super().__init__(text)
+        self.errno = errno
 
 
 class LifespanFailure(ServerError):

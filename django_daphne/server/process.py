@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from . import reactor
 from .config import ServerConfig
-from .interfaces import AccessRecord
-from .server import Hook, Server
+from .server import Server
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -20,95 +19,125 @@ logger = logging.getLogger("django_daphne.server")
 _LAST_RESPITE: Final = 3.0
 
 
-def run(
-    application: Any,
-    config: ServerConfig,
-    *,
-    log_access: Callable[[AccessRecord], None] | None = None,
-    announce: Callable[[Server], None] | None = None,
-    on_started: Hook | None = None,
-    on_stopping: Hook | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM, then stop gracefully; a second signal stops at once.
+class ServerProcess:
+    """Serves one application until it is told to stop.
 
-    Call it in the main thread. ``announce`` is called when connections are accepted. Raises
-    ListenError before anything has started, LifespanFailure when the application does not start.
+    ``run`` blocks; ``stop`` may be called from any thread.
     """
-    twisted_reactor, loop = reactor.install(config.process.loop)
-    if config.process.executor_threads is not None:
-        loop.set_default_executor(ThreadPoolExecutor(config.process.executor_threads))
-    server = Server(
-        application,
-        config,
-        log_access=log_access,
-        reactor=twisted_reactor,
-        on_started=on_started,
-        on_stopping=on_stopping,
-    )
-    try:
-        server.bind()
-        # Without a run of its own the reactor counts as running and its thread pool works, while
-        # the loop stays ours.
-        twisted_reactor.startRunning(installSignalHandlers=False)
-        loop.run_until_complete(_serve(server, config, announce))
-    finally:
-        _close(loop, twisted_reactor)
+
+    def __init__(
+        self,
+        application: Any,
+        config: ServerConfig,
+        *,
+        announce: Callable[[Server], None] | None = None,
+        handle_signals: bool = True,
+        **options: Any,
+    ) -> None:
+        """Take what ``Server`` takes; ``announce`` is called when connections are accepted.
+
+        With ``handle_signals`` the first SIGINT or SIGTERM stops gracefully and the second at
+        once; ``run`` must then be called in the main thread.
+        """
+        self._application = application
+        self._config = config
+        self._announce = announce
+        self._with_signals = handle_signals
+        self._options = options
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._server: Server
+        self.received_signal: signal.Signals | None = None
+
+    def run(self) -> None:
+        """Serve until stopped.
+
+        Raises ListenError before anything has started, LifespanFailure when the application does
+        not start.
+        """
+        twisted_reactor, loop = reactor.install(self._config.process.loop)
+        threads = self._config.process.executor_threads
+        if threads is not None:
+            loop.set_default_executor(ThreadPoolExecutor(threads))
+        self._server = Server(
+            self._application, self._config, reactor=twisted_reactor, **self._options
+        )
+        try:
+            self._server.bind()
+            # Without a run of its own the reactor counts as running and its thread pool works,
+            # while the loop stays ours.
+            twisted_reactor.startRunning(installSignalHandlers=False)
+            self._loop = loop
+            loop.run_until_complete(self._serve())
+        finally:
+            self._loop = None
+            _close(loop, twisted_reactor)
+
+    def stop(self) -> None:
+        """Stop gracefully; called again, at once."""
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if self._stopping.is_set():
+            self._server.hurry()
+        self._stopping.set()
+
+    async def _serve(self) -> None:
+        restore = self._handle_signals() if self._with_signals else None
+        try:
+            starting = asyncio.ensure_future(self._server.start())
+            stopping = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,))
+                return
+            starting.result()
+            if self._announce is not None:
+                self._announce(self._server)
+            await stopping
+            logger.info("Stopping: waiting for running requests")
+            await self._server.stop(self._config.timeouts.graceful_timeout)
+        finally:
+            if restore is not None:
+                restore()
+
+    def _handle_signals(self) -> Callable[[], None]:
+        """Stop for SIGINT and SIGTERM; return what undoes it."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        try:
+            for number in signals:
+                loop.add_signal_handler(number, self._on_signal, number)
+        except NotImplementedError:  # Windows
+            previous = {number: signal.signal(number, self._on_raw_signal) for number in signals}
+
+            def restore() -> None:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
+
+            return restore
+
+        def remove() -> None:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+        return remove
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        self.received_signal = number
+        self._stop()
+
+    def _on_raw_signal(self, number: int, frame: object) -> None:
+        self.received_signal = signal.Signals(number)
+        self.stop()
 
 
-async def _serve(
-    server: Server, config: ServerConfig, announce: Callable[[Server], None] | None
-) -> None:
-    stopping = asyncio.Event()
-
-    def on_signal() -> None:
-        if stopping.is_set():
-            server.hurry()
-        stopping.set()
-
-    restore = _handle_signals(on_signal)
-    try:
-        starting = asyncio.ensure_future(server.start())
-        interrupted = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait((starting, interrupted), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait((starting,))
-            interrupted.cancel()
-            return
-        starting.result()
-        if announce is not None:
-            announce(server)
-        await interrupted
-        logger.info("Stopping: waiting for running requests")
-        await server.stop(config.timeouts.graceful_timeout)
-    finally:
-        restore()
-
-
-def _handle_signals(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call ``callback`` on the loop for SIGINT and SIGTERM; return what undoes it."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in signals:
-            loop.add_signal_handler(number, callback)
-    except NotImplementedError:  # Windows
-        old = {
-            number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
-            for number in signals
-        }
-
-        def restore() -> None:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-        return restore
-
-    def remove() -> None:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-    return remove
+def run(application: Any, config: ServerConfig, **options: Any) -> None:
+    """Serve until SIGINT or SIGTERM; see ServerProcess for the options and the errors."""
+    ServerProcess(application, config, **options).run()
 
 
 def _close(loop: asyncio.AbstractEventLoop, twisted_reactor: Any) -> None:
@@ -120,11 +149,8 @@ def _close(loop: asyncio.AbstractEventLoop, twisted_reactor: Any) -> None:
         if tasks:
             loop.run_until_complete(asyncio.wait(tasks, timeout=_LAST_RESPITE))
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(
-            asyncio.wait(
-                (loop.create_task(loop.shutdown_default_executor()),), timeout=_LAST_RESPITE
-            )
-        )
+        threads = loop.create_task(loop.shutdown_default_executor())
+        loop.run_until_complete(asyncio.wait((threads,), timeout=_LAST_RESPITE))
         if twisted_reactor.running:
             loop.call_soon(twisted_reactor.stop)
             loop.run_forever()

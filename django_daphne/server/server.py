@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from asgiref.compatibility import guarantee_single_callable
@@ -44,6 +44,7 @@ class Server:
         config: ServerConfig | None = None,
         *,
         log_access: Callable[[AccessRecord], None] | None = None,
+        sockets: Sequence[endpoints.SocketListener] | None = None,
         reactor: Any = None,
         eager: bool = True,
         on_started: Hook | None = None,
@@ -51,8 +52,9 @@ class Server:
     ) -> None:
         """Take an ASGI application: a single callable, or the double callable of ASGI 2.
 
-        ``log_access`` is called once for every finished request. ``reactor`` is Twisted's, for
-        endpoint strings. ``on_started`` is awaited after lifespan startup and before the first
+        ``log_access`` is called once for every finished request. ``sockets`` are what ``bind`` has
+        returned before, for a caller that had to know the address first. ``reactor`` is Twisted's,
+        for endpoint strings. ``on_started`` is awaited after lifespan startup and before the first
         request, ``on_stopping`` after the last and before lifespan shutdown.
         """
         self._application = guarantee_single_callable(  # type: ignore[no-untyped-call]
@@ -64,7 +66,7 @@ class Server:
         self._eager = eager
         self._on_started = on_started
         self._on_stopping = on_stopping
-        self._sockets: list[endpoints.SocketListener] | None = None
+        self._sockets = sockets
         self._listeners: list[endpoints.Listener] = []
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or _descriptor_limit()

@@ -246,7 +246,7 @@ class HTTP11:
             self._finish()
 
     def refuse(self, status: int, text: str) -> None:
-        """Answer with the server's own page, then close: something went wrong on this connection."""
+        """Answer with the server's own page, then close: something went wrong here."""
         headers, body = error_page(status, text)
         self.start_response(status, [*headers, (b"Connection", b"close")], False)
         self.send_body(body, False)

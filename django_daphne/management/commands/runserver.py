@@ -1,0 +1,130 @@
+"""``runserver`` over ASGI: Django's command with another server below it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.core.management.commands.runserver import Command as DjangoRunserver
+
+from ... import __version__
+from ...asgi import load_application
+from ...server import (
+    AccessRecord,
+    HTTPConfig,
+    LimitsConfig,
+    ProcessConfig,
+    TimeoutConfig,
+    WebSocketConfig,
+)
+from .. import console
+from ..development_server import DevelopmentServer
+from ..options import add_server_arguments, get_command_config
+
+_GROUPS = (HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig)
+
+
+def _next_runserver() -> type[DjangoRunserver]:
+    """Return the runserver that would be found without this app: staticfiles', or whitenoise's.
+
+    It is extended and not replaced, so that what other apps add to runserver stays.
+    """
+    names = [config.name for config in apps.get_app_configs()]
+    for name in names[names.index("django_daphne") + 1 :]:
+        module = f"{name}.management.commands.runserver"
+        # daphne's command would bring daphne's server along.
+        if name != "daphne" and find_spec(f"{name}.management") and find_spec(module):
+            command = getattr(import_module(module), "Command", None)
+            if isinstance(command, type) and issubclass(command, DjangoRunserver):
+                return command
+    return DjangoRunserver
+
+
+class Command(_next_runserver()):  # type: ignore[misc]  # known only when the apps are
+    """Serve the project for development.
+
+    ``get_application`` and ``log_action`` are for subclasses to change.
+    """
+
+    help = "Starts a lightweight web server for development, over ASGI."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add the server's flags to those of the command below."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--noasgi",
+            action="store_false",
+            dest="use_asgi",
+            default=True,
+            help="Run the old WSGI-based runserver rather than the ASGI-based one.",
+        )
+        add_server_arguments(parser, _GROUPS)
+
+    def run(self, **options: Any) -> None:
+        """Choose the server before the autoreloader takes over."""
+        if options["use_asgi"]:
+            resolved = get_command_config(options)
+            self.server_cls = type(
+                "DevelopmentServer",
+                (DevelopmentServer,),
+                {"config": resolved.config, "options": {"log_access": self.log_access}},
+            )
+        super().run(**options)
+
+    def get_handler(self, *args: Any, **options: Any) -> Any:
+        """Return what is served: the ASGI application, or with --noasgi the WSGI one."""
+        if not options["use_asgi"]:
+            return super().get_handler(*args, **options)
+        try:
+            application = self.get_application(options)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
+        # Without the staticfiles app there is no such option.
+        serves_static = options.get("use_static_handler", False) and (
+            settings.DEBUG or options.get("insecure_serving", False)
+        )
+        if serves_static:
+            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+            application = ASGIStaticFilesHandler(application)
+        return application
+
+    def get_application(self, options: Mapping[str, Any]) -> Any:
+        """Return the project's ASGI application."""
+        return load_application()
+
+    def on_bind(self, server_port: int) -> None:
+        """Print the banner, with the port that was really bound."""
+        if self.server_cls is None or not issubclass(self.server_cls, DevelopmentServer):
+            super().on_bind(server_port)
+            return
+        quit_command = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
+        host = f"[{self.addr}]" if ":" in self.addr else self.addr
+        host = "0.0.0.0" if host == "0" else host  # noqa: S104 - what Django's "0" stands for
+        now = datetime.now().strftime("%B %d, %Y - %X")  # noqa: DTZ005 - for a person, here
+        self.stdout.write(
+            f"{now}\n"
+            f"Django version {self.get_version()}, using settings {settings.SETTINGS_MODULE!r}\n"
+            f"Starting ASGI/Daphne version {__version__} development server"
+            f" at {self.protocol}://{host}:{server_port}/\n"
+            f"Quit the server with {quit_command}."
+        )
+        self.stdout.flush()
+
+    def log_access(self, record: AccessRecord) -> None:
+        """Take a finished request from the server."""
+        self.log_action("http", "complete", console.http_details(record))
+
+    def log_action(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
+        """Log what happened: ("http", "complete") with path, status, method, client, time_taken."""
+        if (protocol, action) == ("http", "complete"):
+            console.log_http(details, self.style)
