@@ -1,0 +1,28 @@
+"""Create the guest book's table."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    operations = (
+        migrations.CreateModel(
+            name="Entry",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=80)),
+                ("text", models.TextField(max_length=500)),
+                ("created", models.DateTimeField(auto_now_add=True)),
+            ],
+            options={
+                "verbose_name_plural": "entries",
+                "ordering": ("-created", "-pk"),
+            },
+        ),
+    )
