@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -56,13 +57,14 @@ def open_access_log(config: ServerConfig, default: TextIO | None) -> TextIO | No
     Raises ConfigurationError for a file that cannot be written.
     """
     path = config.logging.access_log
-    if path is None:
-        return default
-    if path == "-":
-        return sys.stdout
-    try:
-        return Path(path).open("a", buffering=1, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"--access-log {path}: cannot be written to ({error.strerror})."
-        ) from None
+    if path is not None and path != "-":
+        try:
+            return Path(path).open("a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"--access-log {path}: cannot be written to ({error.strerror})."
+            ) from None
+    stream = default if path is None else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(line_buffering=True)  # a pipe would be filled in blocks
+    return stream

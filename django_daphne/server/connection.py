@@ -9,22 +9,20 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
-from .asgi.http_cycle import ApplicationCycle
-from .asgi.scope import Origin, http_scope
+from .asgi.http_cycle import ApplicationCycle, CycleContext
+from .asgi.scope import Origin
 from .asgi.tasks import ApplicationTasks
 from .config import ServerConfig
 from .interfaces import (
     AccessRecord,
     Clock,
     ConnectionContext,
-    HTTPCycle,
-    HTTPStream,
-    RequestHead,
     Transport,
 )
 from .protocols.deadlines import Deadlines, DeadlineWheel
@@ -40,6 +38,25 @@ class LoopClock:
         self.call_later = loop.call_later
 
 
+class RequestLimit:
+    """Counts the requests that are running, up to a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._running = 0
+
+    def enter(self) -> bool:
+        """Count one more, if there is room."""
+        if self._running >= self._limit:
+            return False
+        self._running += 1
+        return True
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._running -= 1
+
+
 @dataclass(slots=True)
 class ServerContext:
     """What the connections of one server share. Made on the loop's thread."""
@@ -51,6 +68,8 @@ class ServerContext:
     log_access: Callable[[AccessRecord], None] | None
     call_soon: Callable[..., object]
     wheel: DeadlineWheel = field(init=False)
+    cycles: CycleContext = field(init=False)
+    admission: RequestLimit | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,12 +77,15 @@ class ServerContext:
     def __post_init__(self) -> None:
         self.tasks.on_done = self._changed.set
         self.wheel = DeadlineWheel(self.clock)
+        if self.config.limits.limit_concurrency is not None:
+            self.admission = RequestLimit(self.config.limits.limit_concurrency)
+        self.cycles = CycleContext(
+            tasks=self.tasks,
+            clock=self.clock,
+            body_limit=self.config.limits.body_buffer_size,
+            close_timeout=self.config.timeouts.application_close_timeout,
+        )
         self.default_headers = DefaultHeaders(self.config.http.server_name, time.time)
-
-    def admit(self) -> bool:
-        """Say whether one more request may run."""
-        limit = self.config.limits.limit_concurrency
-        return limit is None or len(self.tasks) < limit
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
@@ -104,7 +126,6 @@ class Connection(Protocol):
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._deadlines = Deadlines(context.wheel)
-        self._origin: Origin
         self._protocol: HTTP11
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
@@ -113,7 +134,7 @@ class Connection(Protocol):
         context, transport = self._context, self.transport
         config = context.config
         peer, host, is_tls = transport.peer, transport.host, transport.is_tls
-        self._origin = Origin(
+        origin = Origin(
             scheme="https" if is_tls else "http",
             client=peer,
             server=host,
@@ -127,10 +148,10 @@ class Connection(Protocol):
                 config=config,
                 clock=context.clock,
                 client=peer,
-                create_cycle=self._create_cycle,
+                create_cycle=partial(ApplicationCycle, context.cycles, origin),
                 call_soon=context.call_soon,
                 default_headers=context.default_headers,
-                admit=context.admit,
+                admission=context.admission,
                 log_access=context.log_access,
             ),
             transport,
@@ -166,16 +187,3 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Reset the connection."""
         self.transport.abort()
-
-    def _create_cycle(self, head: RequestHead, stream: HTTPStream) -> HTTPCycle:
-        context = self._context
-        config = context.config
-        return ApplicationCycle(
-            context.tasks,
-            context.clock,
-            http_scope(head, self._origin),
-            head,
-            stream,
-            config.limits.body_buffer_size,
-            config.timeouts.application_close_timeout,
-        )

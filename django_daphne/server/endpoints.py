@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from zope.interface import implementer
+
 from .config import ListenConfig, tcp_addresses
 from .exceptions import ListenError
 from .transports import ConnectionProtocol, NativeTransport, TwistedTransport
@@ -221,10 +223,15 @@ async def listen_endpoint(
 ) -> TwistedListener:
     """Listen on a Twisted endpoint string. Raises ListenError naming it."""
     from twisted.internet.endpoints import serverFromString
+    from twisted.internet.interfaces import IProtocolNegotiationFactory
     from twisted.internet.protocol import Factory
 
+    @implementer(IProtocolNegotiationFactory)
     class ConnectionsFactory(Factory):
         noisy = False
+
+        def acceptableProtocols(self) -> list[bytes]:
+            return [b"http/1.1"]
 
         def buildProtocol(self, addr: object) -> TwistedTransport:
             return TwistedTransport(factory())

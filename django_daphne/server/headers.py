@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from .exceptions import ApplicationError
+from .types import Header
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -18,43 +19,52 @@ HOST: Final = re.compile(
 
 # RFC 9110, section 5.5: field values hold no controls but HTAB; CR, LF and NUL are the dangerous
 # ones. Applications are held to the same rule as clients.
-FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-# Response field names that were checked before. Applications use few, so the check is one look-up;
-# the bound is for one that makes names up.
-_MAX_KNOWN_NAMES: Final = 1024
-_known_names: dict[bytes, bytes] = {}
+# Response fields that a protocol has a say in.
+HANDLED_FIELDS: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
+)
+# Response fields that are different each time.
+_VARYING_FIELDS: Final = HANDLED_FIELDS | {b"set-cookie", b"location", b"etag", b"last-modified"}
+
+# Lines of response fields that were checked before. Most responses of an application have the same
+# few, so checking and writing one is mostly one look-up. Bounded in number and in size.
+_MAX_KNOWN_LINES: Final = 1024
+_MAX_KNOWN_VALUE: Final = 256
+known_field_lines: dict[Header, bytes] = {}
 
 
-def lower_field_name(name: bytes) -> bytes:
-    """Return the lower-case form of a response field name.
+def field_line(field: Header) -> tuple[bytes, bytes]:
+    """Return the lower-case name of a response field, and its line with CRLF.
 
-    Raises ApplicationError when the name is not bytes or not a token (RFC 9110, section 5.1).
+    Raises ApplicationError when it is no pair of byte strings, when the name is not a token or when
+    the value holds a control character (RFC 9110, sections 5.1 and 5.5). A line that is likely to
+    come again is kept in ``known_field_lines``.
     """
     try:
-        return _known_names[name]
-    except (KeyError, TypeError):
-        pass
-    if not isinstance(name, bytes):
-        raise ApplicationError(
-            f"Header name {name!r} expected to be `bytes`, but got `{type(name)}`"
-        )
+        name, value = field
+    except (TypeError, ValueError):
+        raise ApplicationError(f"A header must be a pair of byte strings, not {field!r}") from None
+    for part, what in ((name, "name"), (value, "value")):
+        if not isinstance(part, bytes):
+            raise ApplicationError(
+                f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`"
+            )
     if TOKEN.fullmatch(name) is None:
         raise ApplicationError(f"Header name {name!r} is not a token")
-    lowered = name.lower()
-    if len(_known_names) < _MAX_KNOWN_NAMES:
-        _known_names[name] = lowered
-    return lowered
-
-
-def check_field_value(name: bytes, value: bytes) -> None:
-    """Raise ApplicationError when a response field value is not bytes or holds a control."""
-    if not isinstance(value, bytes):
-        raise ApplicationError(
-            f"Header value {value!r} of {name!r} expected to be `bytes`, but got `{type(value)}`"
-        )
-    if FORBIDDEN_IN_VALUE.search(value) is not None:
+    if _FORBIDDEN_IN_VALUE.search(value) is not None:
         raise ApplicationError(f"Header value of {name!r} holds a control character: {value!r}")
+    lowered = name.lower()
+    line = b"%b: %b\r\n" % (name, value)
+    if (
+        lowered not in _VARYING_FIELDS
+        and type(field) is tuple
+        and len(value) <= _MAX_KNOWN_VALUE
+        and len(known_field_lines) < _MAX_KNOWN_LINES
+    ):
+        known_field_lines[field] = line
+    return lowered, line
 
 
 def has_token(value: bytes, token: bytes) -> bool:

@@ -87,31 +87,45 @@ class Transport(Protocol):
         """
 
 
-@dataclass(slots=True)
 class RequestHead:
     """A request before its body, as every HTTP version gives it.
 
     ``target`` is what the client asked for, for the log; ``path`` and ``query`` are its parts, not
-    decoded. ``headers`` have lower-case names and the order of the wire. ``content_length`` is None
-    and ``chunked`` false where no body follows.
+    decoded. ``headers`` have lower-case names and the order of the wire. ``has_body`` says whether
+    the client announced a body that is not empty; its length is ``content_length``, None in chunks.
     """
 
-    method: str
-    target: bytes
-    path: bytes
-    query: bytes
-    http_version: str
-    headers: list[Header]
-    keep_alive: bool = True
+    # One is made for each request. What most requests do not have is set where it is there.
+    keep_alive = True
+    has_body = False
     content_length: int | None = None
-    chunked: bool = False
-    expect_continue: bool = False
-    accepts_trailers: bool = False
+    expect_continue = False
+    accepts_trailers = False
+
+    def __init__(
+        self,
+        method: str,
+        target: bytes,
+        path: bytes,
+        query: bytes,
+        http_version: str,
+        headers: list[Header],
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path = path
+        self.query = query
+        self.http_version = http_version
+        self.headers = headers
 
     @property
-    def has_body(self) -> bool:
-        """Whether the client announced a body that is not empty."""
-        return self.chunked or bool(self.content_length)
+    def is_plain(self) -> bool:
+        """Whether no field says more of the message or the connection than is usual."""
+        return (
+            self.keep_alive
+            and self.content_length is None
+            and not (self.has_body or self.expect_continue or self.accepts_trailers)
+        )
 
 
 class HTTPCycle(Protocol):
@@ -183,6 +197,16 @@ class AccessRecord:
     duration: float
 
 
+class Admission(Protocol):
+    """The number of requests that may run at the same time."""
+
+    def enter(self) -> bool:
+        """Count a request that begins; false when there is no room for it."""
+
+    def leave(self) -> None:
+        """Count one that has ended, after an ``enter`` that was true."""
+
+
 class DefaultHeaders(Protocol):
     """The header lines that every response has, as bytes with their CRLF."""
 
@@ -205,5 +229,5 @@ class ConnectionContext:
     create_cycle: Callable[[RequestHead, HTTPStream], HTTPCycle]
     call_soon: Callable[..., object]
     default_headers: DefaultHeaders
-    admit: Callable[[], bool]
+    admission: Admission | None
     log_access: Callable[[AccessRecord], None] | None

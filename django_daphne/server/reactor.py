@@ -13,6 +13,7 @@ import importlib
 import logging
 import sys
 import warnings
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from .exceptions import ConfigurationError
@@ -51,6 +52,15 @@ def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
 def loop_name(loop: asyncio.AbstractEventLoop) -> str:
     """Return the name of a loop as --loop has it."""
     return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"
+
+
+def loop_in_use(name: str) -> str:
+    """Return "uvloop" or "asyncio": what ``new_event_loop`` makes of a value of --loop.
+
+    Raises ConfigurationError as it does.
+    """
+    with closing(new_event_loop(name)) as loop:
+        return loop_name(loop)
 
 
 def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:

@@ -129,7 +129,8 @@ class NativeTransport(asyncio.Protocol):
     def set_write_buffer_limit(self, high: int) -> None:
         """Set both marks; uvloop's own low mark of 16 bytes would starve the client."""
         self._high = high
-        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+        if not self._disconnected:
+            self._transport.set_write_buffer_limits(high=high, low=high // 4)
 
     def pause_reading(self) -> None:
         """Stop reading; nothing is delivered after it."""
@@ -171,6 +172,7 @@ class NativeTransport(asyncio.Protocol):
         self, descriptor: int, offset: int, count: int, progress: Callable[[], object]
     ) -> None:
         # The kernel writes behind the loop's back: nothing may be left in the loop's buffer.
+        await self.drained()
         self._transport.set_write_buffer_limits(high=0)
         await self.drained()
         self._file_ended = asyncio.get_running_loop().create_future()
@@ -180,8 +182,7 @@ class NativeTransport(asyncio.Protocol):
         finally:
             os.close(sock)
             self._file_ended = None
-            if not self._disconnected:
-                self.set_write_buffer_limit(self._high)
+            self.set_write_buffer_limit(self._high)
 
     async def drained(self) -> None:
         """Return when more may be written; raise ClientDisconnected when nothing may be."""
@@ -201,6 +202,8 @@ class TwistedTransport(TwistedProtocol):
 
     _PIECE: Final = 65536
 
+    peer: Address
+    host: Address
     is_tls: bool
 
     def __init__(self, connection: ConnectionProtocol) -> None:
@@ -211,6 +214,7 @@ class TwistedTransport(TwistedProtocol):
         self._flow = FlowControl()
         self._high = self._PIECE
         self._closing = False
+        self._ending = False  # nothing more is written, but reading goes on
         self._disconnected = False
         self._transport: Any
 
@@ -218,6 +222,8 @@ class TwistedTransport(TwistedProtocol):
 
     def connectionMade(self) -> None:
         self._transport = self.transport
+        self.peer = _twisted_address(self._transport.getPeer())
+        self.host = _twisted_address(self._transport.getHost())
         self.is_tls = interfaces.ISSLTransport.providedBy(self._transport)
         self._transport.registerProducer(self, True)
         self._connection.makeConnection(self)
@@ -255,21 +261,13 @@ class TwistedTransport(TwistedProtocol):
         self._update_pause()
         if self._closing and not self._pending:
             self._lose()
+        elif self._ending and not self._pending:
+            self._transport.loseWriteConnection()
 
     def stopProducing(self) -> None:
         pass  # connectionLost follows
 
     # Transport
-
-    @property
-    def peer(self) -> Address:
-        """Return the client's address."""
-        return _twisted_address(self._transport.getPeer())
-
-    @property
-    def host(self) -> Address:
-        """Return our own address."""
-        return _twisted_address(self._transport.getHost())
 
     @property
     def alpn(self) -> str | None:
@@ -312,8 +310,10 @@ class TwistedTransport(TwistedProtocol):
 
     def write_eof(self) -> None:
         """Close the write side."""
-        if not self._disconnected and not self.is_tls and not self._pending:
-            self._transport.loseWriteConnection()
+        if not self._disconnected and not self.is_tls:
+            self._ending = True
+            if not self._pending:
+                self._transport.loseWriteConnection()
 
     def close(self) -> None:
         """Flush and close."""

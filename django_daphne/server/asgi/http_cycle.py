@@ -19,13 +19,15 @@ import logging
 import os
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import Clock, HTTPStream, RequestHead
-from ..types import Message, Scope
+from ..types import Message
 from . import messages
-from .messages import LEGAL, ResponseState
+from .messages import BODY, LEGAL, START, ResponseState
+from .scope import Origin, http_scope
 from .tasks import ApplicationTasks
 
 logger = logging.getLogger("django_daphne.server")
@@ -35,62 +37,61 @@ logger = logging.getLogger("django_daphne.server")
 _STOCK_DJANGO_HANDLER: Final = "django.core.handlers.asgi"
 
 _AWAITING_START: Final = ResponseState.AWAITING_START
+_AWAITING_BODY: Final = ResponseState.AWAITING_BODY
 _SENDING_BODY: Final = ResponseState.SENDING_BODY
 _AWAITING_TRAILERS: Final = ResponseState.AWAITING_TRAILERS
+_IGNORING_TRAILERS: Final = ResponseState.IGNORING_TRAILERS
 _COMPLETE: Final = ResponseState.COMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class CycleContext:
+    """What all cycles of a server share.
+
+    Reading pauses above ``body_limit`` bytes of body that wait for the application, which is
+    cancelled when it has not returned ``close_timeout`` seconds after its client left; None is
+    never.
+    """
+
+    tasks: ApplicationTasks
+    clock: Clock
+    body_limit: int
+    close_timeout: float | None
 
 
 class ApplicationCycle:
     """The application's side of one exchange."""
 
-    __slots__ = (
-        *("_body", "_body_complete", "_body_limit", "_body_size", "_close_timeout", "_clock"),
-        *("_disconnected", "_head", "_readable", "_reading_paused", "_scope", "_sending_paused"),
-        *("_state", "_stream", "_task", "_tasks", "_trailers", "_wants_continue", "_writable"),
-    )
+    # One is made for each request. What most requests do not need is set where they do.
+    _task: asyncio.Task[None] | None = None
+    # The body's pieces that wait; None when all of it was delivered or nobody wants it.
+    _body: list[bytes] | None
+    _body_size = 0
+    _reading_is_paused = False
+    _readable: asyncio.Event | None = None
+    _state = _AWAITING_START
+    _trailers = False
+    _sending_is_paused = False
+    _writable: asyncio.Event | None = None
+    _disconnected = False
 
     def __init__(
-        self,
-        tasks: ApplicationTasks,
-        clock: Clock,
-        scope: Scope,
-        head: RequestHead,
-        stream: HTTPStream,
-        body_limit: int,
-        close_timeout: float | None,
+        self, context: CycleContext, origin: Origin, head: RequestHead, stream: HTTPStream
     ) -> None:
-        """Make a cycle that pauses reading above ``body_limit`` bytes of body.
-
-        The application is cancelled when it has not returned ``close_timeout`` seconds after its
-        client left; None is never.
-        """
-        self._tasks = tasks
-        self._clock = clock
-        self._scope = scope
+        """Make a cycle for a request that was read up to its body."""
+        self._context = context
+        self._scope = http_scope(head, origin)
         self._head = head
         self._stream = stream
-        self._body_limit = body_limit
-        self._close_timeout = close_timeout
-        self._task: asyncio.Task[None] | None = None
-        # Request. The body is delivered when ``_body`` is None.
-        self._body: list[bytes] | None = []
-        self._body_size = 0
-        self._body_complete = not head.has_body
+        self._body = []
+        self._body_is_complete = not head.has_body
         self._wants_continue = head.expect_continue
-        self._reading_paused = False
-        self._readable: asyncio.Event | None = None
-        # Response.
-        self._state = _AWAITING_START
-        self._trailers = False
-        self._sending_paused = False
-        self._writable: asyncio.Event | None = None
-        self._disconnected = False
 
     # What the protocol says (HTTPCycle).
 
     def start(self) -> None:
         """Call the application."""
-        self._task = self._tasks.start(self._run())
+        self._task = self._context.tasks.start(self._run())
 
     def body_received(self, data: bytes, more: bool) -> None:
         """Keep a piece of body for the application."""
@@ -98,10 +99,12 @@ class ApplicationCycle:
             if data:
                 self._body.append(data)
                 self._body_size += len(data)
-                if self._body_size > self._body_limit and more and not self._reading_paused:
-                    self._reading_paused = True
-                    self._stream.pause_reading()
-            self._body_complete = not more
+                if self._body_size > self._context.body_limit and not self._reading_is_paused:
+                    self._reading_is_paused = more
+                    if more:
+                        self._stream.pause_reading()
+            self._body_is_complete = not more
+            self._wants_continue = False  # the client did not wait for it, or does no longer
             self._wake(self._readable)
 
     def disconnected(self) -> None:
@@ -109,18 +112,18 @@ class ApplicationCycle:
         self._disconnected = True
         self._wake(self._readable)
         self._wake(self._writable)
-        task = self._task
-        if task is not None and not task.done() and self._close_timeout is not None:
-            timer = self._clock.call_later(self._close_timeout, self._cancel, task)
+        task, timeout = self._task, self._context.close_timeout
+        if task is not None and not task.done() and timeout is not None:
+            timer = self._context.clock.call_later(timeout, self._cancel, task)
             task.add_done_callback(lambda _: timer.cancel())
 
     def pause_sending(self) -> None:
         """Let ``send()`` wait."""
-        self._sending_paused = True
+        self._sending_is_paused = True
 
     def resume_sending(self) -> None:
         """Let ``send()`` go on."""
-        self._sending_paused = False
+        self._sending_is_paused = False
         self._wake(self._writable)
 
     # What the application calls.
@@ -131,10 +134,10 @@ class ApplicationCycle:
         Cancelling it loses nothing: what it waited for comes with the next call.
         """
         while True:
-            if self._state is _COMPLETE:
+            if self._state.is_over:
                 return {"type": "http.disconnect"}
             body = self._body
-            if body is not None and (body or self._body_complete):
+            if body is not None and (body or self._body_is_complete):
                 return self._take_body(body)
             if self._disconnected:
                 return {"type": "http.disconnect"}
@@ -149,14 +152,14 @@ class ApplicationCycle:
 
     def _take_body(self, body: list[bytes]) -> Message:
         data = body[0] if len(body) == 1 else b"".join(body)
-        more = not self._body_complete
+        more = not self._body_is_complete
         if more:
             body.clear()
             self._body_size = 0
         else:
             self._body = None
-        if self._reading_paused:
-            self._reading_paused = False
+        if self._reading_is_paused:
+            self._reading_is_paused = False
             if not self._disconnected:
                 self._stream.resume_reading()
         return {"type": "http.request", "body": data, "more_body": more}
@@ -167,17 +170,43 @@ class ApplicationCycle:
         Raises ApplicationError, a ValueError, for a message that ASGI does not allow, and
         ClientDisconnected, an OSError, when the client is gone.
         """
-        kind = messages.message_type(message)
-        if self._disconnected:
+        state = self._state
+        try:
+            kind = message["type"]
+            is_legal = kind in LEGAL[state]
+        except (KeyError, TypeError):
+            raise messages.no_type(message) from None
+        if self._disconnected and not state.is_over:
             self._drop(kind)
             return
-        state = self._state
-        if kind not in LEGAL[state]:
+        if not is_legal:
             raise messages.unexpected_message(state, kind)
-        if kind == messages.BODY:
-            self._send_body(messages.body_part(message), bool(message.get("more_body", False)))
-        elif kind == messages.START:
-            self._send_start(message)
+        if kind == BODY:
+            data = message.get("body", b"")
+            if type(data) is not bytes:
+                data = messages.body_bytes(data)
+            more = message.get("more_body", False)
+            if more or self._trailers or self._readable is not None:
+                self._body_sent(more)
+            else:  # the same for the usual response, in short
+                self._state = _COMPLETE
+                self._body = None
+            try:
+                self._stream.send_body(data, more)
+            except ApplicationError:
+                self._end()
+                raise
+        elif kind == START:
+            status = message.get("status")
+            if type(status) is not int or not 200 <= status <= 999:
+                status = messages.response_status(status)
+            trailers = bool(message.get("trailers", False))
+            # Without the client's word trailers may be dropped, so none go (RFC 9110, 6.5.1).
+            self._stream.start_response(
+                status, message.get("headers", ()), trailers and self._head.accepts_trailers
+            )
+            self._trailers = trailers
+            self._state = _AWAITING_BODY
             return
         elif kind == messages.EARLY_HINT:
             if self._head.http_version != "1.0":
@@ -189,33 +218,19 @@ class ApplicationCycle:
             await self._send_path(message)
         else:
             await self._send_descriptor(message)
-        while self._sending_paused and not self._disconnected and self._state is not _COMPLETE:
+        if self._sending_is_paused:
+            await self._until_writable()
+
+    async def _until_writable(self) -> None:
+        while self._sending_is_paused and not (self._disconnected or self._state.is_over):
             if self._writable is None:
                 self._writable = asyncio.Event()
             self._writable.clear()
             await self._writable.wait()
 
-    def _send_start(self, message: Message) -> None:
-        status = messages.response_status(message)
-        wants_trailers = bool(message.get("trailers", False))
-        # Without the client's word it may drop them, so they are not sent (RFC 9110, 6.5.1).
-        self._stream.start_response(
-            status, message.get("headers", ()), wants_trailers and self._head.accepts_trailers
-        )
-        self._trailers = wants_trailers
-        self._state = ResponseState.AWAITING_BODY
-
-    def _send_body(self, data: bytes, more: bool) -> None:
-        self._body_sent(more)
-        try:
-            self._stream.send_body(data, more)
-        except ApplicationError:
-            self._end()
-            raise
-
     def _send_trailers(self, message: Message) -> None:
         more = bool(message.get("more_trailers", False))
-        if self._head.accepts_trailers:
+        if self._state is _AWAITING_TRAILERS:
             self._stream.send_trailers(message.get("headers", ()), more)
         if not more:
             self._end()
@@ -274,21 +289,23 @@ class ApplicationCycle:
         """Take note of a body part that was handed over, or is about to be."""
         if more:
             self._state = _SENDING_BODY
-        elif self._trailers:
+        elif not self._trailers:
+            self._end()
+        elif self._head.accepts_trailers:
             self._state = _AWAITING_TRAILERS
         else:
             self._end()
+            self._state = _IGNORING_TRAILERS
 
     def _end(self) -> None:
         """Take note that nothing more goes to the stream."""
         self._state = _COMPLETE
         self._body = None
-        self._wake(self._readable)
+        if self._readable is not None:
+            self._readable.set()
 
     def _drop(self, kind: str) -> None:
         """Raise for a message to a client that left, unless Django's own handler sent it."""
-        if self._state is _COMPLETE:
-            raise messages.unexpected_message(self._state, kind)
         frame = sys._getframe(1)
         while frame is not None:
             if frame.f_globals.get("__name__") == _STOCK_DJANGO_HANDLER:
@@ -301,9 +318,9 @@ class ApplicationCycle:
     async def _run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
         try:
-            await self._tasks.application(self._scope, self.receive, self.send)
+            await self._context.tasks.application(self._scope, self.receive, self.send)
         except asyncio.CancelledError as error:
-            if not self._disconnected:
+            if not (self._disconnected or self._state.is_over):
                 self._failed(error)
         except ClientDisconnected:
             logger.debug("The client left during %s", self._name())
@@ -312,17 +329,19 @@ class ApplicationCycle:
         except BaseException as error:  # noqa: BLE001 - SystemExit too: a view must not end us
             self._failed(error)
         else:
-            if self._state is not _COMPLETE and not self._disconnected:
+            if not (self._state.is_over or self._disconnected):
                 logger.error("Application returned without a complete response: %s", self._name())
                 self._answer_for_application()
 
     def _failed(self, error: BaseException) -> None:
         logger.error("Exception inside application: %s: %s", self._name(), error, exc_info=error)
-        if self._state is not _COMPLETE and not self._disconnected:
+        if not self._disconnected:
             self._answer_for_application()
 
     def _answer_for_application(self) -> None:
         """Give the client an end: a 500, or a cut where the response had begun."""
+        if self._state.is_over:
+            return
         if self._state is _AWAITING_START:
             self._end()
             self._stream.refuse(500, "Exception inside application.")
@@ -335,7 +354,7 @@ class ApplicationCycle:
             logger.info(
                 "Cancelling %s: it is still running %g s after its client left",
                 self._name(),
-                self._close_timeout,
+                self._context.close_timeout,
             )
             task.cancel()
 

@@ -2,7 +2,10 @@
 
     AWAITING_START ── http.response.start ──> AWAITING_BODY ── last body part ──> COMPLETE
           └─ early_hint                             │ └─ body, zerocopysend          ^
-                                                    └──> AWAITING_TRAILERS ──────────┘
+                                                    └──> AWAITING_TRAILERS ──────────┤
+                                                    └──> IGNORING_TRAILERS ──────────┘
+
+IGNORING_TRAILERS is for trailers that the client does not take: to it the response is complete.
 
 A message that is not in the table of its state is the application's fault; the error says which
 message, in which state.
@@ -31,13 +34,20 @@ class ResponseState(enum.IntEnum):
     AWAITING_BODY = 1
     SENDING_BODY = 2
     AWAITING_TRAILERS = 3
-    COMPLETE = 4
+    IGNORING_TRAILERS = 4
+    COMPLETE = 5
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the client has all of the response."""
+        return self >= ResponseState.IGNORING_TRAILERS
 
 
 LEGAL: Final[tuple[frozenset[str], ...]] = (
     frozenset((START, EARLY_HINT)),
     frozenset((BODY, PATHSEND, ZEROCOPYSEND)),
     frozenset((BODY, ZEROCOPYSEND)),
+    frozenset((TRAILERS,)),
     frozenset((TRAILERS,)),
     frozenset(),
 )
@@ -62,35 +72,23 @@ def unexpected_message(state: ResponseState, kind: object) -> ApplicationError:
     return ApplicationError(f"{kind} is not allowed in state {state.name}; expected {expected}")
 
 
-def message_type(message: Message) -> str:
-    """Return the type of a message, or raise ApplicationError."""
-    try:
-        kind = message["type"]
-    except (KeyError, TypeError):
-        raise ApplicationError(f"Message has no type defined: {message!r}") from None
-    if not isinstance(kind, str):
-        raise ApplicationError(f"Message type must be a str, not {kind!r}")
-    return kind
+def no_type(message: object) -> ApplicationError:
+    """Return the error for a message without a type."""
+    return ApplicationError(f"Message has no type defined: {message!r}")
 
 
-def response_status(message: Message) -> int:
+def response_status(status: object) -> int:
     """Return the status of ``http.response.start``, or raise ApplicationError."""
-    status = message.get("status")
-    if type(status) is not int:
-        # http.HTTPStatus is an int and welcome; a bool or a str is a mistake.
-        if not isinstance(status, int) or isinstance(status, bool):
-            raise ApplicationError(f"{START} needs a status as an int, not {status!r}")
-        status = int(status)
+    # http.HTTPStatus is an int and welcome; a bool or a str is a mistake.
+    if not isinstance(status, int) or isinstance(status, bool):
+        raise ApplicationError(f"{START} needs a status as an int, not {status!r}")
     if not 200 <= status <= 999:
         raise ApplicationError(f"{START} with status {status}; 200 to 999 are final responses")
-    return status
+    return int(status)
 
 
-def body_part(message: Message) -> bytes:
+def body_bytes(data: object) -> bytes:
     """Return the body of ``http.response.body``, or raise ApplicationError."""
-    data = message.get("body", b"")
-    if type(data) is bytes:
-        return data
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(data)
     raise ApplicationError(f"{BODY} needs a body as bytes, not {type(data).__name__}")

@@ -12,16 +12,6 @@ from ..types import Address, Scope
 ASGI_VERSION: Final = "3.0"
 HTTP_SPEC_VERSION: Final = "2.5"
 
-_ASGI: Final = {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION}
-
-_EXTENSIONS: Final = ("http.response.pathsend", "http.response.zerocopysend")
-# HTTP/1.0 knows neither chunks nor 1xx responses.
-_EXTENSIONS_FROM_11: Final = (
-    "http.response.trailers",
-    "http.response.early_hint",
-    *_EXTENSIONS,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -42,7 +32,7 @@ def http_scope(head: RequestHead, origin: Origin) -> Scope:
     path = head.path
     scope: dict[str, Any] = {
         "type": "http",
-        "asgi": _ASGI.copy(),
+        "asgi": {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION},
         "http_version": head.http_version,
         "method": head.method,
         "scheme": origin.scheme,
@@ -55,10 +45,15 @@ def http_scope(head: RequestHead, origin: Origin) -> Scope:
         "client": origin.client,
         "server": origin.server,
         "extensions": {
-            name: {}
-            for name in (_EXTENSIONS if head.http_version == "1.0" else _EXTENSIONS_FROM_11)
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+            "http.response.trailers": {},
+            "http.response.early_hint": {},
         },
     }
+    if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
+        del scope["extensions"]["http.response.trailers"]
+        del scope["extensions"]["http.response.early_hint"]
     if origin.state is not None:
         scope["state"] = origin.state.copy()
     return scope

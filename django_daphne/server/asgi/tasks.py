@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from ..types import ASGIApplication
@@ -36,19 +37,18 @@ class ApplicationTasks:
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
-        self._options: dict[str, Any] = {}
-        if eager and CAN_START_EAGERLY:
-            self._options["eager_start"] = True
+        # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
+        options: dict[str, Any] = {"eager_start": True} if eager and CAN_START_EAGERLY else {}
+        self._make_task: Callable[..., asyncio.Task[None]] = partial(
+            asyncio.Task, loop=asyncio.get_running_loop(), **options
+        )
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine that lets no exception out; return its task."""
-        # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
-        task = asyncio.Task(
-            coroutine, loop=self._loop, context=self._context.copy(), **self._options
-        )
+        task = self._make_task(coroutine, loop=self._loop, context=self._context.copy())
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.
             self._tasks.add(task)

@@ -20,6 +20,8 @@ from ..interfaces import Clock, TimerHandle
 
 # Seconds. The shortest default of any timeout is 3 s; a quarter second is far below what matters.
 RESOLUTION: Final = 0.25
+# Stands for the bucket of an object that is being served and chooses its next one afterwards.
+_EXPIRING: Final = -1
 
 
 class Deadlines:
@@ -43,9 +45,7 @@ class Deadlines:
             return
         when = self._clock.now() + seconds
         self._due[name] = (when, callback)
-        tick = int(when / RESOLUTION) + 1
-        if self._tick is None or tick < self._tick:
-            self._tick = self._wheel.move(self, self._tick, tick)
+        self._stand_in_line(when)
 
     def cancel(self, name: str) -> None:
         """Forget the deadline of this name, if there is one."""
@@ -58,21 +58,32 @@ class Deadlines:
             self._wheel.remove(self, self._tick)
             self._tick = None
 
+    def has(self, name: str) -> bool:
+        """Say whether the deadline of this name is running."""
+        return name in self._due
+
     def names(self) -> set[str]:
         """Return the names of the deadlines that are running."""
         return set(self._due)
 
     def expire(self, now: float) -> None:
         """Call what is due; for the wheel, which has taken this object out of its bucket."""
-        self._tick = None
+        self._tick = _EXPIRING
         for name, (when, callback) in list(self._due.items()):
             # An earlier callback may have cancelled or moved this one.
             if when <= now and self._due.get(name) == (when, callback):
                 del self._due[name]
                 callback()
-        if self._due and self._tick is None:
-            earliest = min(when for when, _ in self._due.values())
-            self._tick = self._wheel.move(self, None, int(earliest / RESOLUTION) + 1)
+        if self._tick == _EXPIRING:
+            self._tick = None
+        if self._due:
+            self._stand_in_line(min(when for when, _ in self._due.values()))
+
+    def _stand_in_line(self, when: float) -> None:
+        """See that the wheel comes round in time."""
+        tick = int(when / RESOLUTION) + 1
+        if self._tick is None or tick < self._tick:
+            self._tick = self._wheel.move(self, self._tick, tick)
 
 
 class DeadlineWheel:

@@ -43,10 +43,16 @@ _MAX_LENGTH: Final = 2**63 - 1
 # llhttp is given this instead of the client's request line, which it does not have to judge.
 _PLAIN_LINE: Final = b"POST / HTTP/1.1\r\n"
 
-# Fields that change how this server reads the message or the connection.
-_SPECIAL: Final = frozenset(
-    (b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"upgrade")
-)
+# Fields that change how this server reads the message or the connection; some are lists, which
+# may be given in several lines.
+_LISTS: Final = frozenset((b"connection", b"expect", b"te"))
+_SPECIAL: Final = _LISTS | {b"host", b"content-length", b"transfer-encoding"}
+_SLASH: Final = ord("/")
+# Bytes. What a connection remembers of its last request is not to weigh on an idle one.
+_MAX_PLAIN_BLOCK: Final = 2048
+
+# A name with an underscore, or a value that looks like one: worth a closer look.
+_UNDERSCORED: Final = re.compile(rb"_[^:\r\n]*:")
 
 # Trailers may not frame, route, modify or authenticate (RFC 9110, section 6.5.1).
 _FORBIDDEN_TRAILERS: Final = frozenset(
@@ -65,49 +71,65 @@ _FORBIDDEN_TRAILERS: Final = frozenset(
 class HeadReader:
     """Reads the heads of one connection, one after another."""
 
-    __slots__ = ("_good_host", "_headers", "_max_count", "_parser", "_special")
+    __slots__ = (
+        *("_good_host", "_headers", "_max_count", "_parser", "_plain_block", "_plain_headers"),
+    )
 
     def __init__(self, max_header_count: int | None) -> None:
         self._max_count = max_header_count
         self._parser: httptools.HttpRequestParser | None = None
         self._headers: list[Header] = []
-        self._special: dict[bytes, bytes] = {}
         self._good_host: bytes | None = None
+        # The last block of fields that made a plain request.
+        self._plain_block = b""
+        self._plain_headers: list[Header] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field line; called by httptools."""
-        name = name.lower()
-        if b"_" in name:
-            return
-        value = value.rstrip(b" \t")
-        if name in _SPECIAL:
-            special = self._special
-            if name not in special:
-                special[name] = value
-            elif name == b"connection" or name == b"te" or name == b"expect":
-                special[name] += b"," + value
-            elif name != b"upgrade":
-                # Raised when httptools has returned: an error in a callback loses its type.
-                special[b""] = name
-        self._headers.append((name, value))
+        """Take one field line; called by httptools, and the dearest call there is: once a field."""
+        self._headers.append((name.lower(), value))
 
     def read(self, head: bytes) -> RequestHead:
         """Return the request of ``head``, which ends with its blank line.
 
         Raises PeerError with the status to answer with.
         """
-        line_end = head.index(b"\r\n") + 2
-        method, target, version = self._request_line(head[: line_end - 2])
-        special = self._field_lines(head[line_end:])
-        path, query = self._target(method, target)
-        request = RequestHead(method, target, path, query, version, self._headers)
-        if special:
-            self._frame(request, special)
-        if version == "1.1":
-            if b"host" not in special:
-                raise PeerError(400, "no Host")
-        elif b"connection" not in special:
-            request.keep_alive = False
+        line, _, block = head.partition(b"\r\n")
+        try:
+            token, target, version_name = line.split(b" ")
+        except ValueError:
+            raise PeerError(400, "bad request line") from None
+        method = _METHODS.get(token) or _other_method(token)
+        version = _VERSIONS.get(version_name) or _refuse_version(version_name)
+        if method == "CONNECT":
+            raise PeerError(501, "CONNECT is not supported")
+        if _TARGET.fullmatch(target) is None:
+            raise PeerError(400, "bad request target")
+        if target[0] == _SLASH:  # origin-form
+            path, _, query = target.partition(b"?")
+            if block == self._plain_block and version == "1.1":
+                # A client repeats itself: on one connection most requests differ in their first
+                # line alone, and what the last block meant this one means again.
+                headers = self._plain_headers.copy()
+                return RequestHead(method, target, path, query, version, headers)
+            headers = self._field_lines(block)
+        else:
+            headers = self._field_lines(block)
+            path, query = _other_target(method, target, headers)
+        request = RequestHead(method, target, path, query, version, headers)
+        special: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _SPECIAL:
+                _note(special, name, value)
+        host = special.get(b"host")
+        if host != self._good_host or host is None:
+            self._check_host(host, version)
+        if len(special) > 1 or host is None or version == "1.0":
+            _frame(request, special)
+        if request.has_body:
+            self._parser = None  # it waits for the body
+        elif request.is_plain and target[0] == _SLASH and len(block) <= _MAX_PLAIN_BLOCK:
+            self._plain_block = block
+            self._plain_headers = headers.copy()
         return request
 
     def read_trailers(self, block: bytes) -> list[Header]:
@@ -115,105 +137,112 @@ class HeadReader:
 
         Raises PeerError for bad grammar and for fields that must not stand in trailers.
         """
-        self._field_lines(block)
-        for name, _ in self._headers:
+        self._parser = None
+        headers = self._field_lines(block)
+        self._parser = None
+        for name, _ in headers:
             if name in _FORBIDDEN_TRAILERS:
                 raise PeerError(400, f"{name.decode('ascii')} in trailers")
-        return self._headers
+        return headers
 
-    def _request_line(self, line: bytes) -> tuple[str, bytes, str]:
-        try:
-            token, target, version_name = line.split(b" ")
-        except ValueError:
-            raise PeerError(400, "bad request line") from None
-        method = _METHODS.get(token)
-        if method is None:
-            if TOKEN.fullmatch(token) is None:
-                raise PeerError(400, "bad method")
-            method = token.decode("ascii")
-        version = _VERSIONS.get(version_name)
-        if version is None:
-            if _OTHER_VERSION.fullmatch(version_name) is not None:
-                raise PeerError(505, "unsupported HTTP version")
-            raise PeerError(400, "bad HTTP version")
-        if method == "CONNECT":
-            raise PeerError(501, "CONNECT is not supported")
-        return method, target, version
-
-    def _field_lines(self, block: bytes) -> dict[bytes, bytes]:
-        if self._max_count is not None and block.count(b"\r\n") - 1 > self._max_count:
-            raise PeerError(431, "too many header fields")
-        parser, self._parser = self._parser, None
+    def _field_lines(self, block: bytes) -> list[Header]:
+        """Return the fields of a block that ends with its blank line."""
+        parser = self._parser
         if parser is None:
-            parser = httptools.HttpRequestParser(self)
-        self._headers = []
-        special: dict[bytes, bytes] = {}
-        self._special = special
+            parser = self._parser = httptools.HttpRequestParser(self)
+        headers: list[Header] = []
+        self._headers = headers
         try:
             parser.feed_data(_PLAIN_LINE + block)
         except httptools.HttpParserUpgrade:
-            return special
+            self._parser = None  # it takes what follows for another protocol
         except httptools.HttpParserError as error:
             raise PeerError(400, str(error)) from None
-        if b"" in special:
-            raise PeerError(400, f"repeated {special[b''].decode('ascii')}")
-        # A parser that now waits for a body, or for the end of the connection, is not used again.
-        if not special or special.keys() == {b"host"}:
-            self._parser = parser
-        return special
+        if self._max_count is not None and len(headers) > self._max_count:
+            raise PeerError(431, "too many header fields")
+        if b"_" in block and _UNDERSCORED.search(block) is not None:
+            headers = [field for field in headers if b"_" not in field[0]]
+        if b" \r" in block or b"\t\r" in block:
+            # llhttp leaves blanks behind a value; strip without arguments would eat more.
+            headers = [(name, value.rstrip(b" \t")) for name, value in headers]
+        return headers
 
-    def _target(self, method: str, target: bytes) -> tuple[bytes, bytes]:
-        """Return path and query of a request target (RFC 9112, section 3.2)."""
-        if _TARGET.fullmatch(target) is None:
-            raise PeerError(400, "bad request target")
-        if target[0] == 0x2F:  # origin-form, "/"
-            path, _, query = target.partition(b"?")
-            return path, query
-        if target == b"*" and method == "OPTIONS":
-            return target, b""
-        absolute = _ABSOLUTE.fullmatch(target)
-        if absolute is None:
-            raise PeerError(400, "bad request target")
-        authority, path, query = absolute.groups(b"")
-        self._replace_host(authority)
-        return path or b"/", query[1:]
-
-    def _replace_host(self, authority: bytes) -> None:
-        """Put the authority of an absolute-form target in the place of Host."""
-        if self._special.get(b"host") is None:
-            return  # missing: refused later on HTTP/1.1, allowed on HTTP/1.0
-        if HOST.fullmatch(self._special[b"host"]) is None:
+    def _check_host(self, host: bytes | None, version: str) -> None:
+        if host is None:
+            if version == "1.1":
+                raise PeerError(400, "no Host")
+        elif HOST.fullmatch(host) is None:
             raise PeerError(400, "bad Host")
-        self._special[b"host"] = authority
-        self._headers[:] = [
-            (name, authority if name == b"host" else value) for name, value in self._headers
-        ]
-
-    def _frame(self, request: RequestHead, special: dict[bytes, bytes]) -> None:
-        """Apply the fields that say where the message ends and what becomes of the connection."""
-        host = special.get(b"host")
-        if host is not None and host != self._good_host:
-            if HOST.fullmatch(host) is None:
-                raise PeerError(400, "bad Host")
+        else:
             self._good_host = host
-        if len(special) == 1 and host is not None:
-            return  # the common request
-        is_http11 = request.http_version == "1.1"
-        coding = special.get(b"transfer-encoding")
-        length = special.get(b"content-length")
-        if coding is not None:
-            if not is_http11 or length is not None or coding.lower() != b"chunked":
-                raise PeerError(400, "bad Transfer-Encoding")
-            request.chunked = True
-        elif length is not None:
-            if _LENGTH.fullmatch(length) is None or int(length) > _MAX_LENGTH:
-                raise PeerError(400, "bad Content-Length")
-            request.content_length = int(length)
-        connection = special.get(b"connection", b"")
+
+
+def _other_method(token: bytes) -> str:
+    """Return a method that is none of the usual ones; any token is one."""
+    if TOKEN.fullmatch(token) is None:
+        raise PeerError(400, "bad method")
+    return token.decode("ascii")
+
+
+def _refuse_version(name: bytes) -> str:
+    if _OTHER_VERSION.fullmatch(name) is not None:
+        raise PeerError(505, "unsupported HTTP version")
+    raise PeerError(400, "bad HTTP version")
+
+
+def _other_target(method: str, target: bytes, headers: list[Header]) -> tuple[bytes, bytes]:
+    """Return path and query of a target that does not begin with a slash (RFC 9112, 3.2)."""
+    if target == b"*" and method == "OPTIONS":
+        return target, b""
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise PeerError(400, "bad request target")
+    authority, path, query = absolute.groups(b"")
+    # It takes the place of Host, which must be there and well-formed all the same.
+    for index, (name, value) in enumerate(headers):
+        if name == b"host":
+            if HOST.fullmatch(value) is None:
+                raise PeerError(400, "bad Host")
+            headers[index] = (name, authority)
+    if HOST.fullmatch(authority) is None:
+        raise PeerError(400, "bad request target")
+    return path or b"/", query[1:]
+
+
+def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """Keep a field that changes how the message or the connection is read."""
+    if name not in special:
+        special[name] = value
+    elif name in _LISTS:
+        special[name] += b"," + value
+    else:
+        raise PeerError(400, f"repeated {name.decode('ascii')}")
+
+
+def _frame(request: RequestHead, special: dict[bytes, bytes]) -> None:
+    """Apply the fields that say where the message ends and what becomes of the connection."""
+    is_http11 = request.http_version == "1.1"
+    coding = special.get(b"transfer-encoding")
+    length = special.get(b"content-length")
+    if coding is not None:
+        if not is_http11 or length is not None or coding.lower() != b"chunked":
+            raise PeerError(400, "bad Transfer-Encoding")
+        request.has_body = True
+    elif length is not None:
+        if _LENGTH.fullmatch(length) is None or int(length) > _MAX_LENGTH:
+            raise PeerError(400, "bad Content-Length")
+        request.content_length = int(length)
+        request.has_body = length != b"0"
+    connection = special.get(b"connection")
+    if connection is not None and connection != b"keep-alive":
         request.keep_alive = not has_token(connection, b"close") and (
             is_http11 or has_token(connection, b"keep-alive")
         )
-        if is_http11:
-            expect = special.get(b"expect", b"")
-            request.expect_continue = request.has_body and has_token(expect, b"100-continue")
-            request.accepts_trailers = has_token(special.get(b"te", b""), b"trailers")
+    elif not is_http11:
+        request.keep_alive = connection is not None
+    if is_http11 and b"expect" in special:
+        request.expect_continue = request.has_body and has_token(
+            special[b"expect"], b"100-continue"
+        )
+    if is_http11 and b"te" in special:
+        request.accepts_trailers = has_token(special[b"te"], b"trailers")

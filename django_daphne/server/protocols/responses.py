@@ -11,7 +11,7 @@ from typing import Final
 
 from .. import interfaces
 from ..exceptions import ApplicationError
-from ..headers import check_field_value, has_token, lower_field_name
+from ..headers import HANDLED_FIELDS, field_line, has_token, known_field_lines
 from ..interfaces import RequestHead
 from ..types import Header, Headers
 
@@ -40,10 +40,16 @@ class ResponseWriter:
     then it is known whether the whole body is there and its length can be said.
     """
 
-    __slots__ = (
-        *("_content_length", "_defaults", "_fields", "_framing", "_has_date", "_has_server"),
-        *("_http11", "_left", "_trailer_fields", "close", "started", "status", "trailers"),
-    )
+    # One is made for each response. What most responses do not have is set where it is there.
+    started = False
+    size = 0  # the bytes of body that were written, without framing
+    overflowed = False  # the body was longer than Content-Length, and was cut
+    framing = Framing.UNTIL_CLOSE
+    _has_date = False
+    _has_server = False
+    _content_length: int | None = None
+    missing = 0  # the bytes of body that Content-Length promises and that were not written yet
+    _trailer_fields: bytes = b""
 
     def __init__(
         self,
@@ -59,25 +65,23 @@ class ResponseWriter:
         """
         self.status = status
         self.close = not request.keep_alive
-        self.started = False
         self.trailers = trailers
         self._defaults = defaults
-        self._http11 = request.http_version == "1.1"
-        self._has_date = self._has_server = False
-        self._content_length: int | None = None
-        self._left = 0
-        self._trailer_fields: list[bytes] = []
-        self._framing = Framing.UNTIL_CLOSE
-        line = _STATUS_LINES.get(status)
-        parts = [line if line is not None else b"HTTP/1.1 %d \r\n" % status]
-        for name, value in headers:
-            lowered = lower_field_name(name)
-            check_field_value(name, value)
-            if lowered not in _HANDLED or self._handle(lowered, value):
-                parts.append(name + b": " + value + b"\r\n")
+        self._is_http11 = request.http_version == "1.1"
+        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        for field in headers:
+            try:
+                line = known_field_lines.get(field)
+            except TypeError:  # a list
+                line = None
+            if line is None:
+                lowered, line = field_line(field)
+                if lowered in HANDLED_FIELDS and not self._handle(lowered, field[1]):
+                    continue
+            parts.append(line)
         self._fields = b"".join(parts)
         if request.method == "HEAD" or status in BODILESS:
-            self._framing = Framing.NO_BODY
+            self.framing = Framing.NO_BODY
 
     def _handle(self, name: bytes, value: bytes) -> bool:
         """Take note of a field that the server has a say in; false when it is not to be sent."""
@@ -107,97 +111,73 @@ class ResponseWriter:
         """Return the bytes of a body part, behind the head when it is the first.
 
         With ``more`` false they end the response unless trailers follow. Data over Content-Length
-        is cut off: ``overflows`` and ``missing`` tell of it.
+        is cut off: ``overflowed`` and ``missing`` tell of it.
         """
-        if not self.started:
-            return self._head(None if more else len(data)) + self._part(data, more)
-        return self._part(data, more)
+        head = b"" if self.started else self._head(None if more else len(data))
+        framing = self.framing
+        if framing is Framing.LENGTH:
+            if len(data) > self.missing:
+                self.overflowed = True
+                data = data[: self.missing]
+            self.missing -= len(data)
+            self.size += len(data)
+            return head + data
+        if framing is Framing.NO_BODY:
+            return head
+        self.size += len(data)
+        if framing is Framing.CHUNKED:
+            chunk = b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
+            return chunk if more or self.trailers else chunk + b"0\r\n\r\n"
+        return head + data
 
     def file(self, count: int, more: bool) -> tuple[bytes, int, bytes]:
         """Return the bytes before a part of a file, how many of it may go, the bytes behind."""
         head = b"" if self.started else self._head(None if more else count)
-        if self._framing is Framing.NO_BODY:
+        if self.framing is Framing.NO_BODY:
             return head, 0, b""
-        if self._framing is Framing.LENGTH:
-            count = min(count, self._left)
-            self._left -= count
-        elif self._framing is Framing.CHUNKED:
+        if self.framing is Framing.LENGTH:
+            self.overflowed = count > self.missing
+            count = min(count, self.missing)
+            self.missing -= count
+        self.size += count
+        if self.framing is Framing.CHUNKED:
             end = b"" if more or self.trailers else b"0\r\n\r\n"
             return (head + b"%x\r\n" % count, count, b"\r\n" + end) if count else (head, 0, end)
         return head, count, b""
 
     def trailer_section(self, headers: Headers, more: bool) -> bytes:
         """Return the bytes of trailer fields; with ``more`` false they end the response."""
-        for name, value in headers:
-            lower_field_name(name)
-            check_field_value(name, value)
-            self._trailer_fields.append(name + b": " + value + b"\r\n")
-        if more or self._framing is not Framing.CHUNKED:
+        self._trailer_fields += b"".join([field_line(field)[1] for field in headers])
+        if more or self.framing is not Framing.CHUNKED:
             return b""
-        return b"0\r\n" + b"".join(self._trailer_fields) + b"\r\n"
-
-    def overflows(self, size: int) -> bool:
-        """Say whether ``size`` more bytes of body would pass the response's Content-Length."""
-        if self._framing is Framing.NO_BODY:
-            return False
-        limit = self._left if self.started else self._content_length
-        return limit is not None and self._is_counted and size > limit
-
-    @property
-    def missing(self) -> int:
-        """The bytes of body that Content-Length promises and that were not written yet."""
-        return self._left if self._framing is Framing.LENGTH else 0
-
-    @property
-    def _is_counted(self) -> bool:
-        return not self.started or self._framing is Framing.LENGTH
+        return b"0\r\n" + self._trailer_fields + b"\r\n"
 
     def _head(self, body_size: int | None) -> bytes:
         """Return the head; ``body_size`` is given when the whole body is known."""
         self.started = True
-        fields = self._fields
-        if self._framing is not Framing.NO_BODY:
+        more = b""
+        if self.framing is not Framing.NO_BODY:
             length = self._content_length
             if length is None and body_size is not None and not self.trailers:
                 length = body_size
-                fields += b"Content-Length: %d\r\n" % body_size
+                more = b"Content-Length: %d\r\n" % body_size
             if length is not None:
-                self._framing = Framing.LENGTH
-                self._left = length
-            elif self._http11:
-                self._framing = Framing.CHUNKED
-                fields += b"Transfer-Encoding: chunked\r\n"
+                self.framing = Framing.LENGTH
+                self.missing = length
+            elif self._is_http11:
+                self.framing = Framing.CHUNKED
+                more = b"Transfer-Encoding: chunked\r\n"
             else:
                 self.close = True
         if self.close:
-            fields += b"Connection: close\r\n"
-        elif not self._http11:
-            fields += b"Connection: keep-alive\r\n"
-        return fields + self._default_fields() + b"\r\n"
-
-    def _default_fields(self) -> bytes:
-        if not (self._has_date or self._has_server):
-            return self._defaults.block()
-        return (b"" if self._has_date else self._defaults.date()) + (
-            b"" if self._has_server else self._defaults.server
-        )
-
-    def _part(self, data: bytes, more: bool) -> bytes:
-        framing = self._framing
-        if framing is Framing.LENGTH:
-            if len(data) > self._left:
-                data = data[: self._left]
-            self._left -= len(data)
-            return data
-        if framing is Framing.CHUNKED:
-            chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            return chunk if more or self.trailers else chunk + b"0\r\n\r\n"
-        return data if framing is Framing.UNTIL_CLOSE else b""
-
-
-_HANDLED: Final = frozenset(
-    (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
-)
+            more += b"Connection: close\r\n"
+        elif not self._is_http11:
+            more += b"Connection: keep-alive\r\n"
+        if self._has_date or self._has_server:
+            date = b"" if self._has_date else self._defaults.date()
+            server = b"" if self._has_server else self._defaults.server
+            return self._fields + more + date + server + b"\r\n"
+        return b"%b%b%b\r\n" % (self._fields, more, self._defaults.block())
 
 
 class DefaultHeaders:
