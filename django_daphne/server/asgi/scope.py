@@ -12,6 +12,13 @@ from ..types import Address, Scope
 ASGI_VERSION: Final = "3.0"
 HTTP_SPEC_VERSION: Final = "2.5"
 
+_EXTENSIONS: Final[dict[str, dict[str, object]]] = {
+    "http.response.pathsend": {},
+    "http.response.zerocopysend": {},
+    "http.response.trailers": {},
+    "http.response.early_hint": {},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -44,12 +51,7 @@ def http_scope(head: RequestHead, origin: Origin) -> Scope:
         "headers": head.headers,
         "client": origin.client,
         "server": origin.server,
-        "extensions": {
-            "http.response.pathsend": {},
-            "http.response.zerocopysend": {},
-            "http.response.trailers": {},
-            "http.response.early_hint": {},
-        },
+        "extensions": _EXTENSIONS.copy(),
     }
     if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
         del scope["extensions"]["http.response.trailers"]

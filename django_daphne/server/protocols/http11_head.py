@@ -44,8 +44,8 @@ _MAX_LENGTH: Final = 2**63 - 1
 _PLAIN_LINE: Final = b"POST / HTTP/1.1\r\n"
 
 # Fields that change how this server reads the message or the connection; some are lists, which
-# may be given in several lines.
-_LISTS: Final = frozenset((b"connection", b"expect", b"te"))
+# may be given in several lines. To Proxy-Connection only llhttp listens.
+_LISTS: Final = frozenset((b"connection", b"expect", b"te", b"proxy-connection"))
 _SPECIAL: Final = _LISTS | {b"host", b"content-length", b"transfer-encoding"}
 _SLASH: Final = ord("/")
 # Bytes. What a connection remembers of its last request is not to weigh on an idle one.
@@ -125,9 +125,9 @@ class HeadReader:
             self._check_host(host, version)
         if len(special) > 1 or host is None or version == "1.0":
             _frame(request, special)
-        if request.has_body:
-            self._parser = None  # it waits for the body
-        elif request.is_plain and target[0] == _SLASH and len(block) <= _MAX_PLAIN_BLOCK:
+        if len(special) > 1:
+            self._parser = None  # it may wait for a body now, or for the end of the connection
+        if request.is_plain and target[0] == _SLASH and len(block) <= _MAX_PLAIN_BLOCK:
             self._plain_block = block
             self._plain_headers = headers.copy()
         return request

@@ -76,7 +76,9 @@ class InputBuffer:
         return data[offset : end + 4] if offset or end + 4 < len(data) else data
 
     def _check_sizes(self, offset: int, stop: int) -> None:
-        line_end = self.data.find(b"\r\n", offset, stop)
+        line_end = self.data.find(b"\r\n", offset, stop + 2)
+        if self.data.find(_HEAD_END, offset) != stop:
+            stop -= 3  # as much of its end may be there
         if (stop if line_end < 0 else line_end) - offset > self._limits.max_request_line:
             raise PeerError(414, "request line over max_request_line")
         if line_end >= 0 and stop - line_end > self._limits.max_header_size:

@@ -41,13 +41,13 @@ class ResponseWriter:
     """
 
     # One is made for each response. What most responses do not have is set where it is there.
-    started = False
     size = 0  # the bytes of body that were written, without framing
     overflowed = False  # the body was longer than Content-Length, and was cut
     framing = Framing.UNTIL_CLOSE
     _has_date = False
     _has_server = False
     _content_length: int | None = None
+    _head: list[bytes] | None  # its pieces, until they leave
     missing = 0  # the bytes of body that Content-Length promises and that were not written yet
     _trailer_fields: bytes = b""
 
@@ -68,7 +68,7 @@ class ResponseWriter:
         self.trailers = trailers
         self._defaults = defaults
         self._is_http11 = request.http_version == "1.1"
-        parts = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        self._head = head = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
         for field in headers:
             try:
                 line = known_field_lines.get(field)
@@ -78,8 +78,7 @@ class ResponseWriter:
                 lowered, line = field_line(field)
                 if lowered in HANDLED_FIELDS and not self._handle(lowered, field[1]):
                     continue
-            parts.append(line)
-        self._fields = b"".join(parts)
+            head.append(line)
         if request.method == "HEAD" or status in BODILESS:
             self.framing = Framing.NO_BODY
 
@@ -105,7 +104,7 @@ class ResponseWriter:
 
     def informational(self) -> bytes:
         """Return the whole response when it is a 1xx one."""
-        return self._fields + b"\r\n"
+        return b"".join(self._head or ()) + b"\r\n"
 
     def body(self, data: bytes, more: bool) -> bytes:
         """Return the bytes of a body part, behind the head when it is the first.
@@ -113,37 +112,39 @@ class ResponseWriter:
         With ``more`` false they end the response unless trailers follow. Data over Content-Length
         is cut off: ``overflowed`` and ``missing`` tell of it.
         """
-        head = b"" if self.started else self._head(None if more else len(data))
+        pieces = self._take_head(None if more else len(data))
         framing = self.framing
         if framing is Framing.LENGTH:
             if len(data) > self.missing:
                 self.overflowed = True
                 data = data[: self.missing]
             self.missing -= len(data)
-            self.size += len(data)
-            return head + data
-        if framing is Framing.NO_BODY:
-            return head
+        elif framing is Framing.NO_BODY:
+            data = b""
         self.size += len(data)
-        if framing is Framing.CHUNKED:
-            chunk = b"%b%x\r\n%b\r\n" % (head, len(data), data) if data else head
-            return chunk if more or self.trailers else chunk + b"0\r\n\r\n"
-        return head + data
+        if framing is not Framing.CHUNKED:
+            pieces.append(data)
+        else:
+            if data:
+                pieces += (b"%x\r\n" % len(data), data, b"\r\n")
+            if not (more or self.trailers):
+                pieces.append(b"0\r\n\r\n")
+        return b"".join(pieces)
 
     def file(self, count: int, more: bool) -> tuple[bytes, int, bytes]:
         """Return the bytes before a part of a file, how many of it may go, the bytes behind."""
-        head = b"" if self.started else self._head(None if more else count)
+        before = b"".join(self._take_head(None if more else count))
         if self.framing is Framing.NO_BODY:
-            return head, 0, b""
+            return before, 0, b""
         if self.framing is Framing.LENGTH:
             self.overflowed = count > self.missing
             count = min(count, self.missing)
             self.missing -= count
         self.size += count
-        if self.framing is Framing.CHUNKED:
-            end = b"" if more or self.trailers else b"0\r\n\r\n"
-            return (head + b"%x\r\n" % count, count, b"\r\n" + end) if count else (head, 0, end)
-        return head, count, b""
+        if self.framing is not Framing.CHUNKED:
+            return before, count, b""
+        end = b"" if more or self.trailers else b"0\r\n\r\n"
+        return (before + b"%x\r\n" % count, count, b"\r\n" + end) if count else (before, 0, end)
 
     def trailer_section(self, headers: Headers, more: bool) -> bytes:
         """Return the bytes of trailer fields; with ``more`` false they end the response."""
@@ -152,32 +153,39 @@ class ResponseWriter:
             return b""
         return b"0\r\n" + self._trailer_fields + b"\r\n"
 
-    def _head(self, body_size: int | None) -> bytes:
-        """Return the head; ``body_size`` is given when the whole body is known."""
-        self.started = True
-        more = b""
+    def _take_head(self, body_size: int | None) -> list[bytes]:
+        """Return the pieces of the head, complete, and afterwards none.
+
+        ``body_size`` is given when the whole body is known.
+        """
+        head, self._head = self._head, None
+        if head is None:
+            return []
         if self.framing is not Framing.NO_BODY:
             length = self._content_length
             if length is None and body_size is not None and not self.trailers:
                 length = body_size
-                more = b"Content-Length: %d\r\n" % body_size
+                head.append(b"Content-Length: %d\r\n" % body_size)
             if length is not None:
                 self.framing = Framing.LENGTH
                 self.missing = length
             elif self._is_http11:
                 self.framing = Framing.CHUNKED
-                more = b"Transfer-Encoding: chunked\r\n"
+                head.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 self.close = True
         if self.close:
-            more += b"Connection: close\r\n"
+            head.append(b"Connection: close\r\n")
         elif not self._is_http11:
-            more += b"Connection: keep-alive\r\n"
-        if self._has_date or self._has_server:
-            date = b"" if self._has_date else self._defaults.date()
-            server = b"" if self._has_server else self._defaults.server
-            return self._fields + more + date + server + b"\r\n"
-        return b"%b%b%b\r\n" % (self._fields, more, self._defaults.block())
+            head.append(b"Connection: keep-alive\r\n")
+        if not (self._has_date or self._has_server):
+            head.append(self._defaults.block())
+        elif not self._has_date:
+            head.append(self._defaults.date())
+        elif not self._has_server:
+            head.append(self._defaults.server)
+        head.append(b"\r\n")
+        return head
 
 
 class DefaultHeaders:
@@ -186,14 +194,15 @@ class DefaultHeaders:
     def __init__(self, server_name: str, time: Callable[[], float]) -> None:
         self._time = time
         self.server = f"Server: {server_name}\r\n".encode("latin-1") if server_name else b""
-        self._second = -1
+        self._from = self._until = 0.0
         self._block = b""
 
     def block(self) -> bytes:
         """Return both lines."""
-        second = int(self._time())
-        if second != self._second:
-            self._second = second
+        now = self._time()
+        if not self._from <= now < self._until:  # the clock may have been set back
+            self._from = float(int(now))
+            self._until = self._from + 1.0
             self._block = self.date() + self.server
         return self._block
 
