@@ -1,0 +1,216 @@
+"""Turn samples into a report: Markdown for people, JSON for programs.
+
+Both hold what it takes to judge the numbers: machine, versions, commands, spread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from measure import Cores, Load, Sample
+from peers import Peer
+from scenarios import Scenario
+
+# The samples of each server in each scenario: samples[scenario][peer], one for each round.
+Samples = dict[str, dict[str, list[Sample]]]
+
+# A server that keeps less of its core busy was disturbed, or wrk could not keep up with it.
+SERVER_BUSY = 0.9
+CLIENT_BUSY = 0.9
+# A fastest round so many times the median says that the machine was busy with something else, or
+# that the host of a virtual machine was, which cannot be seen from inside.
+UNSTEADY = 1.1
+
+HEADS = (
+    *("server", "requests/s", "min..max", "times", "by round", "at best"),
+    *("p50 ms", "p99 ms", "us", "core", "wrk"),
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Hold a finished comparison.
+
+    `base` is the name of the server to which the ratios refer; `versions` are by distribution,
+    with Python's under "python".
+    """
+
+    started: datetime
+    peers: Sequence[Peer]
+    scenarios: Sequence[Scenario]
+    samples: Samples
+    load: Load
+    repeats: int
+    versions: dict[str, str]
+    machine: dict[str, str]
+    base: str
+
+    def markdown(self) -> str:
+        """Return the report as Markdown, a table for each scenario."""
+        load = self.load
+        lines = [
+            f"# Benchmark of {self.started:%Y-%m-%d %H:%M} UTC",
+            "",
+            f"wrk -t1 -c{load.connections} -d{load.seconds}s after {load.warmup} s of warm-up, "
+            f"{self.repeats} rounds over the servers in turn; medians.",
+            "",
+            *(f"* {key}: {value}" for key, value in self.machine.items()),
+            "",
+        ]
+        for scenario in self.scenarios:
+            lines += [f"## {scenario.name}: {scenario.summary}", ""]
+            lines += [*self._table(scenario.name), "", *self._notes(scenario.name)]
+        lines += [
+            f'"times" is the rate of {self.base} divided by the rate of the server, by medians; '
+            '"by round" is the smallest and the largest such ratio within one round, "at best" '
+            "that of the fastest rounds.",
+            '"us" is the processor time of the server for a request in microseconds, "core" and '
+            '"wrk" are the parts of their cores that the server and wrk kept busy.',
+            "",
+            "## Servers",
+            "",
+        ]
+        for peer in self.peers:
+            versions = ", ".join(f"{name} {self.versions[name]}" for name in peer.distributions)
+            lines += [f"* {versions}: `{peer.shown()}`"]
+        return "\n".join(lines) + "\n"
+
+    def json(self) -> str:
+        """Return the report with every single sample as JSON."""
+        return json.dumps(
+            {
+                "started": self.started.isoformat(),
+                "machine": self.machine,
+                "versions": self.versions,
+                "load": {**asdict(self.load), "repeats": self.repeats},
+                "commands": {peer.name: peer.shown() for peer in self.peers},
+                "base": self.base,
+                "scenarios": {
+                    scenario: {
+                        name: {
+                            "ratio": self._ratio(scenario, name),
+                            "ratio_at_best": self._ratio(scenario, name, of=max),
+                            "samples": [asdict(sample) for sample in samples],
+                        }
+                        for name, samples in by_peer.items()
+                    }
+                    for scenario, by_peer in self.samples.items()
+                },
+            },
+            indent=2,
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write both forms into `folder` and return the path of the Markdown."""
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{self.started:%Y%m%d-%H%M%S}.md"
+        path.write_text(self.markdown())
+        path.with_suffix(".json").write_text(self.json() + "\n")
+        return path
+
+    def _ratio(
+        self, scenario: str, name: str, of: Callable[[list[float]], float] = median
+    ) -> float:
+        """Return how many times faster the base is than the named server, by median or maximum."""
+        base, other = (
+            of([sample.rate for sample in self.samples[scenario][peer]])
+            for peer in (self.base, name)
+        )
+        return base / other
+
+    def _table(self, scenario: str) -> list[str]:
+        """Return the lines of the table of one scenario."""
+        rows = [HEADS]
+        base = self.samples[scenario][self.base]
+        for name, samples in self.samples[scenario].items():
+            rates = [sample.rate for sample in samples]
+            # Two runs of one round were close in time: what slowed one slowed the other.
+            rounds = [ours.rate / theirs.rate for ours, theirs in zip(base, samples, strict=True)]
+            rows.append(
+                (
+                    name,
+                    f"{median(rates):,.0f}",
+                    f"{min(rates):,.0f}..{max(rates):,.0f}",
+                    f"{self._ratio(scenario, name):.2f}",
+                    f"{min(rounds):.2f}..{max(rounds):.2f}",
+                    f"{self._ratio(scenario, name, of=max):.2f}",
+                    f"{_middle(samples, 'p50'):.2f}",
+                    f"{_middle(samples, 'p99'):.2f}",
+                    f"{_middle(samples, 'processor_time'):.1f}",
+                    f"{_middle(samples, 'server_core'):.0%}",
+                    f"{_middle(samples, 'client_core'):.0%}",
+                )
+            )
+        return _aligned(rows)
+
+    def _notes(self, scenario: str) -> list[str]:
+        """Return a warning for each server whose numbers say less than they seem to."""
+        notes = []
+        for name, samples in self.samples[scenario].items():
+            rates = [sample.rate for sample in samples]
+            if _middle(samples, "client_core") > CLIENT_BUSY:
+                notes.append(f"* wrk was the limit for {name}, which is faster than shown.")
+            elif _middle(samples, "server_core") < SERVER_BUSY:
+                notes.append(f"* {name} had, or used, less than its whole core.")
+            if max(rates) > UNSTEADY * median(rates):
+                notes.append(
+                    f"* The fastest round of {name} was {max(rates) / median(rates):.2f} times its "
+                    "median: the machine was disturbed, run again."
+                )
+        return [*notes, ""] if notes else []
+
+
+def describe_machine(cores: Cores, wrk: str, python: str) -> dict[str, str]:
+    """Return what a reader needs to know of this machine, in words.
+
+    To be called before the load: it takes the load average of others.
+    """
+    loads = "/".join(f"{load:.2f}" for load in os.getloadavg())
+    return {
+        "processor": f"{_processor()}, {os.cpu_count()} cores; the server on core {cores.server}, "
+        f"wrk on core {cores.client}",
+        "system": f"{platform.system()} {platform.release()}, load average at the start {loads}",
+        "Python": python,
+        "client": wrk,
+    }
+
+
+def now() -> datetime:
+    """Return the current time, which names a report."""
+    return datetime.now(UTC)
+
+
+def _processor() -> str:
+    """Return the name that the processor gives itself."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+def _middle(samples: Iterable[Sample], field: str) -> float:
+    """Return the median of one field."""
+    values: list[float] = [getattr(sample, field) for sample in samples]
+    return median(values)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table: the head, then rows of a name and numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        return f"| {' | '.join(padded)} |"
+
+    head, *body = rows
+    return [line(head), line(rule), *map(line, body)]

@@ -1,0 +1,184 @@
+#!/usr/bin/env python
+"""Compare the speed of this server with that of others, side by side in one run.
+
+    python benchmarks/run.py
+    python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
+    python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
+
+The table goes to standard output, and with every single sample to benchmarks/results/. When a
+server answers wrongly there is no table, only one line about the reason and exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import environment
+from measure import BenchmarkError, Cores, Load, choose_cores, find_wrk, measure
+from peers import OURS, PEERS, Peer
+from report import Report, Samples, describe_machine, now
+from scenarios import SCENARIOS, Scenario
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+T = TypeVar("T")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--peers",
+        type=_chosen_from(PEERS),
+        default=f"{OURS},uvicorn,daphne",
+        metavar="NAMES",
+        help=f"Servers, by commas: {', '.join(PEERS)}. (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scenarios",
+        type=_chosen_from(SCENARIOS),
+        default="trivial",
+        metavar="NAMES",
+        help=f"Scenarios, by commas: {', '.join(SCENARIOS)}. (default: %(default)s)",
+    )
+    for name, low, default, text in (
+        ("repeats", 1, 5, "Rounds over all servers."),
+        ("seconds", 1, 4, "Length of each load."),
+        ("warmup", 0, 1, "Seconds of the load before it, which are not counted."),
+        ("connections", 1, 32, "Connections that wrk keeps open."),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_at_least(low),
+            default=default,
+            metavar="NUMBER",
+            help=f"{text} (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--python",
+        default=sys.executable,
+        help="The interpreter for all servers. (default: the one that runs this)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="Install the newest releases of the servers anew."
+    )
+    return parser
+
+
+def compare(
+    peers: Sequence[Peer],
+    scenarios: Sequence[Scenario],
+    load: Load,
+    repeats: int,
+    *,
+    python: Path,
+    cores: Cores,
+) -> Samples:
+    """Return the samples of all rounds, each round one run of each server in turn.
+
+    Whatever slows the machine for a while thus meets all servers alike. Raises BenchmarkError at
+    the first answer that is wrong.
+    """
+    samples: Samples = {s.name: {p.name: [] for p in peers} for s in scenarios}
+    for scenario in scenarios:
+        for turn in range(1, repeats + 1):
+            for peer in peers:
+                with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+                    sample = measure(
+                        peer, scenario, load, python=python, cores=cores, folder=Path(folder)
+                    )
+                samples[scenario.name][peer.name].append(sample)
+                progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample.rate:,.0f}/s"
+                print(progress, file=sys.stderr, flush=True)
+    return samples
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the comparison that `arguments` ask for and return the exit status."""
+    options = make_parser().parse_args(arguments)
+    # Ended by a signal, this process would leave a server running.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        print(run(options))
+    except BenchmarkError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def run(options: argparse.Namespace) -> str:
+    """Prepare, measure, write the results and return the report as Markdown."""
+    peers: list[Peer] = options.peers
+    scenarios: list[Scenario] = options.scenarios
+    load = Load(options.seconds, options.warmup, options.connections)
+    wrk = find_wrk()
+    cores = choose_cores()
+    requirements = [requirement for peer in peers for requirement in peer.requirements]
+    try:
+        python = environment.prepare(options.python, requirements, fresh=options.fresh)
+        versions = environment.versions(name for peer in peers for name in peer.distributions)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BenchmarkError(f"the environment could not be prepared: {error}") from error
+    machine = describe_machine(cores, _version_of(wrk), versions["python"])
+    started = now()
+    samples = compare(peers, scenarios, load, options.repeats, python=python, cores=cores)
+    names = [peer.name for peer in peers]
+    report = Report(
+        started=started,
+        peers=peers,
+        scenarios=scenarios,
+        samples=samples,
+        load=load,
+        repeats=options.repeats,
+        versions=versions,
+        machine=machine,
+        base=OURS if OURS in names else names[0],
+    )
+    report.write(RESULTS)
+    return report.markdown()
+
+
+def _version_of(wrk: str) -> str:
+    """Return what wrk calls itself; it says so with exit status 1."""
+    result = subprocess.run([wrk, "-v"], check=False, capture_output=True, text=True, timeout=10)
+    return result.stdout.partition("Copyright")[0].strip()
+
+
+def _chosen_from(known: Mapping[str, T]) -> Callable[[str], list[T]]:
+    """Return the type of an option that takes names of `known`, separated by commas."""
+
+    def names(text: str) -> list[T]:
+        chosen = dict.fromkeys(text.split(","))
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return [known[name] for name in chosen]
+
+    return names
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    """Return the type of an option that takes whole numbers from `low` on."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"must be {low} or more")
+        return value
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
