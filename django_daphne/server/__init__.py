@@ -43,13 +43,14 @@ from .options import Group, Layer, Problem, read_environment, read_settings
 if TYPE_CHECKING:
     from .endpoints import bind
     from .process import ServerProcess, run
-    from .reactor import loop_in_use
+    from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
 
 _WHAT_SERVES = {
     "Server": ".server",
     "ServerProcess": ".process",
     "bind": ".endpoints",
+    "forward_twisted_log": ".reactor",
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".server",
     "run": ".process",
@@ -87,6 +88,7 @@ __all__ = [
     "client_name",
     "contradictions",
     "describe",
+    "forward_twisted_log",
     "loop_in_use",
     "merge",
     "open_access_log",

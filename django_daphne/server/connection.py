@@ -16,7 +16,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from .asgi.http_cycle import ApplicationCycle, CycleContext
-from .asgi.scope import Origin
+from .asgi.scope import ScopeFactory
 from .asgi.tasks import ApplicationTasks
 from .config import ServerConfig
 from .interfaces import (
@@ -134,7 +134,7 @@ class Connection(Protocol):
         context, transport = self._context, self.transport
         config = context.config
         peer, host, is_tls = transport.peer, transport.host, transport.is_tls
-        origin = Origin(
+        scopes = ScopeFactory(
             scheme="https" if is_tls else "http",
             client=peer,
             server=host,
@@ -148,7 +148,7 @@ class Connection(Protocol):
                 config=config,
                 clock=context.clock,
                 client=peer,
-                create_cycle=partial(ApplicationCycle, context.cycles, origin),
+                create_cycle=partial(ApplicationCycle, context.cycles, scopes),
                 call_soon=context.call_soon,
                 default_headers=context.default_headers,
                 admission=context.admission,

@@ -54,6 +54,13 @@ def loop_name(loop: asyncio.AbstractEventLoop) -> str:
     return "uvloop" if type(loop).__module__.startswith("uvloop") else "asyncio"
 
 
+def forward_twisted_log() -> None:
+    """Send what Twisted logs to the standard library's logging, under its name."""
+    from twisted.python.log import PythonLoggingObserver
+
+    PythonLoggingObserver("twisted").start()  # type: ignore[no-untyped-call]
+
+
 def loop_in_use(name: str) -> str:
     """Return "uvloop" or "asyncio": what ``new_event_loop`` makes of a value of --loop.
 

@@ -58,6 +58,8 @@ class NativeTransport(asyncio.Protocol):
     host: Address
     is_tls: bool
     alpn: str | None
+    # The hot path: bytes go to the loop without a stop here, and after the end nowhere.
+    write: Callable[[bytes], None]
 
     def __init__(self, connection: ConnectionProtocol) -> None:
         self._connection = connection
@@ -73,6 +75,7 @@ class NativeTransport(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection."""
         self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write
         self.peer = _address(transport.get_extra_info("peername"))
         self.host = _address(transport.get_extra_info("sockname"))
         tls = transport.get_extra_info("ssl_object")
@@ -97,6 +100,7 @@ class NativeTransport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
         self._disconnected = True
+        self.write = _nowhere
         self._flow.resume()
         if self._file_ended is not None and not self._file_ended.done():
             self._file_ended.set_result(None)
@@ -120,11 +124,6 @@ class NativeTransport(asyncio.Protocol):
     def write_buffer_size(self) -> int:
         """Return the loop's buffer."""
         return 0 if self._disconnected else self._transport.get_write_buffer_size()
-
-    def write(self, data: bytes) -> None:
-        """Write, unless the connection has ended."""
-        if data and not self._disconnected:
-            self._transport.write(data)
 
     def set_write_buffer_limit(self, high: int) -> None:
         """Set both marks; uvloop's own low mark of 16 bytes would starve the client."""
@@ -154,6 +153,7 @@ class NativeTransport(asyncio.Protocol):
         if self._disconnected or self._aborted:
             return
         self._aborted = True
+        self.write = _nowhere
         sock = self._transport.get_extra_info("socket")
         if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
             with suppress(OSError):  # it may be gone already
@@ -351,6 +351,10 @@ class TwistedTransport(TwistedProtocol):
         elif self._flow.is_paused and not self._full and not self._pending:
             self._flow.resume()
             self._connection.resume_sending()
+
+
+def _nowhere(data: bytes) -> None:
+    """Take what is written to a connection that has ended."""
 
 
 def _address(name: Any) -> Address:

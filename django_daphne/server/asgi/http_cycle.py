@@ -27,7 +27,7 @@ from ..interfaces import Clock, HTTPStream, RequestHead
 from ..types import Message
 from . import messages
 from .messages import BODY, LEGAL, START, ResponseState
-from .scope import Origin, http_scope
+from .scope import ScopeFactory
 from .tasks import ApplicationTasks
 
 logger = logging.getLogger("django_daphne.server")
@@ -76,11 +76,11 @@ class ApplicationCycle:
     _disconnected = False
 
     def __init__(
-        self, context: CycleContext, origin: Origin, head: RequestHead, stream: HTTPStream
+        self, context: CycleContext, scopes: ScopeFactory, head: RequestHead, stream: HTTPStream
     ) -> None:
         """Make a cycle for a request that was read up to its body."""
         self._context = context
-        self._scope = http_scope(head, origin)
+        self._scope = scopes.http(head)
         self._head = head
         self._stream = stream
         self._body = []
@@ -329,7 +329,7 @@ class ApplicationCycle:
         except BaseException as error:  # noqa: BLE001 - SystemExit too: a view must not end us
             self._failed(error)
         else:
-            if not (self._state.is_over or self._disconnected):
+            if self._state is not _COMPLETE and not (self._state.is_over or self._disconnected):
                 logger.error("Application returned without a complete response: %s", self._name())
                 self._answer_for_application()
 

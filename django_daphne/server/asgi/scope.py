@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -18,44 +17,59 @@ _EXTENSIONS: Final[dict[str, dict[str, object]]] = {
     "http.response.trailers": {},
     "http.response.early_hint": {},
 }
+_PERCENT: Final = ord("%")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What all requests of a connection have in common.
+class ScopeFactory:
+    """Makes the scopes of one connection's requests.
 
     ``state`` is what the application put there during its startup, or None without lifespan.
     """
 
-    scheme: str
-    client: Address
-    server: Address
-    root_path: str
-    state: dict[str, Any] | None
+    def __init__(
+        self,
+        scheme: str,
+        client: Address,
+        server: Address,
+        root_path: str,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self._state = state
+        # Copying it and changing what differs is twice as fast as making a scope anew.
+        self._template: dict[str, Any] = {
+            "type": "http",
+            "asgi": {},
+            "http_version": "1.1",
+            "method": "",
+            "scheme": scheme,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "root_path": root_path,
+            "headers": [],
+            "client": client,
+            "server": server,
+            "extensions": {},
+        }
 
-
-def http_scope(head: RequestHead, origin: Origin) -> Scope:
-    """Return the scope of one request; everything in it that can be changed is its own."""
-    path = head.path
-    scope: dict[str, Any] = {
-        "type": "http",
-        "asgi": {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION},
-        "http_version": head.http_version,
-        "method": head.method,
-        "scheme": origin.scheme,
+    def http(self, head: RequestHead) -> Scope:
+        """Return the scope of one request; what in it can be changed is its own."""
+        path = head.path
+        scope = self._template.copy()
+        scope["asgi"] = {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION}
+        scope["method"] = head.method
         # Invalid UTF-8 is replaced; raw_path has what was sent.
-        "path": unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii"),
-        "raw_path": path,
-        "query_string": head.query,
-        "root_path": origin.root_path,
-        "headers": head.headers,
-        "client": origin.client,
-        "server": origin.server,
-        "extensions": _EXTENSIONS.copy(),
-    }
-    if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
-        del scope["extensions"]["http.response.trailers"]
-        del scope["extensions"]["http.response.early_hint"]
-    if origin.state is not None:
-        scope["state"] = origin.state.copy()
-    return scope
+        text = path.decode("ascii")
+        scope["path"] = unquote(text) if _PERCENT in path else text
+        scope["raw_path"] = path
+        scope["query_string"] = head.query
+        scope["headers"] = head.headers
+        scope["extensions"] = extensions = _EXTENSIONS.copy()
+        if head.http_version != "1.1":
+            scope["http_version"] = head.http_version
+            if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
+                del extensions["http.response.trailers"]
+                del extensions["http.response.early_hint"]
+        if self._state is not None:
+            scope["state"] = self._state.copy()
+        return scope

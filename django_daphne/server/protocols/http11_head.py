@@ -48,6 +48,7 @@ _PLAIN_LINE: Final = b"POST / HTTP/1.1\r\n"
 _LISTS: Final = frozenset((b"connection", b"expect", b"te", b"proxy-connection"))
 _SPECIAL: Final = _LISTS | {b"host", b"content-length", b"transfer-encoding"}
 _SLASH: Final = ord("/")
+_UNDERSCORE: Final = ord("_")
 # Bytes. What a connection remembers of its last request is not to weigh on an idle one.
 _MAX_PLAIN_BLOCK: Final = 2048
 
@@ -160,9 +161,10 @@ class HeadReader:
             raise PeerError(400, str(error)) from None
         if self._max_count is not None and len(headers) > self._max_count:
             raise PeerError(431, "too many header fields")
-        if b"_" in block and _UNDERSCORED.search(block) is not None:
-            headers = [field for field in headers if b"_" not in field[0]]
-        if b" \r" in block or b"\t\r" in block:
+        # An int is found in bytes ten times as fast as bytes are.
+        if _UNDERSCORE in block and _UNDERSCORED.search(block) is not None:
+            headers = [field for field in headers if _UNDERSCORE not in field[0]]
+        if block.find(b" \r") >= 0 or block.find(b"\t\r") >= 0:
             # llhttp leaves blanks behind a value; strip without arguments would eat more.
             headers = [(name, value.rstrip(b" \t")) for name, value in headers]
         return headers

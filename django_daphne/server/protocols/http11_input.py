@@ -9,6 +9,7 @@ from ..config import LimitsConfig
 from ..exceptions import PeerError
 
 _HEAD_END: Final = b"\r\n\r\n"
+_CR: Final = ord("\r")
 # What no head contains, whole or not: a line that ends in a bare LF, a first byte of no method.
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _FIRST_BYTE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z\r]")
@@ -52,12 +53,12 @@ class InputBuffer:
         self.offset = 0
 
     def cut_head(self) -> bytes | None:
-        """Take a head out, with its blank line; None when it has not all come.
+        """Take a head out, with its blank line; None when it has not all come. Not when empty.
 
         Raises PeerError for a head over a limit, and for what can never become one.
         """
         data, offset = self.data, self.offset
-        if data.startswith(b"\r\n", offset):
+        if data[offset] == _CR and data.startswith(b"\r\n", offset):
             # RFC 9112, section 2.2: one is passed over, for clients that send it after a body.
             if self._blank_line:
                 raise PeerError(400, "blank lines before the request line")

@@ -1,0 +1,118 @@
+"""The owner of application tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from contextvars import ContextVar
+
+from django.test import SimpleTestCase, tag
+
+from django_daphne.server.asgi.tasks import CAN_START_EAGERLY, ApplicationTasks
+from tests.support.memory import ManualLoop
+
+who: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+async def no_application(scope: object, receive: object, send: object) -> None:
+    """Do nothing."""
+
+
+@tag("loop")
+class TasksTests(SimpleTestCase):
+    """Starting, counting and ending tasks."""
+
+    def setUp(self):
+        self.loop = ManualLoop()
+        self.addCleanup(self.loop.close)
+        self.tasks = self.make()
+
+    def make(self, *, eager: bool = True) -> ApplicationTasks:
+        """Return an owner of tasks made on the loop."""
+        return self.loop.call(lambda: ApplicationTasks(no_application, eager=eager))
+
+    async def wait(self) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+    def test_count(self):
+        """The server counts the tasks that are running."""
+        tasks = [self.loop.call(self.tasks.start, self.wait()) for _ in range(3)]
+        self.assertEqual(len(self.tasks), 3)
+        self.loop.call(tasks[0].cancel)
+        self.assertEqual(len(self.tasks), 2)
+
+    def test_notice(self):
+        """The server is told when a task ends."""
+        ended: list[int] = []
+        self.tasks.on_done = lambda: ended.append(len(self.tasks))
+        task = self.loop.call(self.tasks.start, self.wait())
+        self.assertEqual(ended, [])
+        self.loop.call(task.cancel)
+        self.assertEqual(ended, [0])
+
+    def test_held(self):
+        """The collector comes by while a task waits for something that nobody else holds."""
+        self.loop.call(self.tasks.start, self.wait())
+        gc.collect()
+        self.assertEqual(len(self.tasks), 1)
+        self.assertEqual(len(asyncio.all_tasks(self.loop.loop)), 1)
+
+    def test_eager(self):
+        """The interpreter starts tasks eagerly where it can and is let."""
+        seen: list[str] = []
+
+        async def note() -> None:
+            seen.append("task")
+
+        def start(tasks: ApplicationTasks) -> None:
+            tasks.start(note())
+            seen.append("after")
+
+        for eager in (True, False):
+            seen.clear()
+            self.loop.call(start, self.make(eager=eager))
+            first = "task" if eager and CAN_START_EAGERLY else "after"
+            self.assertEqual((seen[0], len(seen)), (first, 2))
+
+    def test_contexts(self):
+        """One task sets a variable, which neither the next one nor the server sees."""
+        who.set("test")
+        self.addCleanup(who.set, "nobody")
+        seen: list[str] = []
+
+        async def note() -> None:
+            seen.append(who.get())
+            who.set("task")
+
+        def start() -> None:
+            for _ in range(2):
+                tasks.start(note())
+
+        tasks = self.make()
+        self.loop.call(start)
+        self.assertEqual(seen, ["test", "test"])
+        self.assertEqual(who.get(), "test")
+
+    def test_cancel_all(self):
+        """The server stops; each task is cancelled and may clean up."""
+        cleaned: list[int] = []
+
+        async def work(number: int) -> None:
+            try:
+                await self.wait()
+            finally:
+                await asyncio.sleep(0)
+                cleaned.append(number)
+
+        for number in range(3):
+            self.loop.call(self.tasks.start, work(number))
+        with self.assertLogs("django_daphne.server", "INFO"):
+            self.loop.run(self.tasks.cancel_all())
+        self.assertEqual(sorted(cleaned), [0, 1, 2])
+        self.assertEqual(len(self.tasks), 0)
+
+    def test_nothing_to_cancel(self):
+        """The server stops with nothing running, which is worth no words."""
+        with self.assertNoLogs("django_daphne.server", "INFO"):
+            self.loop.run(self.tasks.cancel_all())
