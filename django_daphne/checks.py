@@ -15,8 +15,14 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import find_commands
 
 from .conf import get_setting, read_other_settings
-from .server.config import OPTIONS, contradictions, merge
-from .server.options import Problem, read_environment, read_settings
+from .server import (
+    OPTIONS,
+    Problem,
+    contradictions,
+    merge,
+    read_environment,
+    read_settings,
+)
 
 APP = "django_daphne"
 STATICFILES = "django.contrib.staticfiles"
@@ -54,7 +60,7 @@ def check_daphne_installed(app_configs: Any = None, **kwargs: Any) -> list[Check
     if not apps.is_installed("daphne"):
         return []
     text = f'INSTALLED_APPS has both "{APP}" and "daphne", and both provide "runserver".'
-    hint = f'Remove "daphne" from INSTALLED_APPS; "{APP}" does all that it does.'
+    hint = 'Remove "daphne" from INSTALLED_APPS: the command listed first is the one that runs.'
     return [Warning(text, hint=hint, id=f"{APP}.W002")]
 
 

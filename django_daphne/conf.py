@@ -11,8 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
-from .server.config import OPTIONS, Resolved, resolve
-from .server.options import Layer
+from .server import OPTIONS, Layer, Resolved, resolve
 
 
 def get_config(flags: Mapping[str, Any] | None = None) -> Resolved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import importlib.util
 import subprocess
@@ -16,13 +17,14 @@ from typing import Any
 
 from django.test import SimpleTestCase
 from packaging.requirements import Requirement
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 import django_daphne
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # What we use of these beyond what their authors promise, so that every release needs a look.
-USED_PRIVATELY = ("httptools",)
+USED_PRIVATELY = ("httptools", "twisted")
 
 
 def read_project() -> dict[str, Any]:
@@ -112,6 +114,17 @@ class DependencyTests(SimpleTestCase):
                     f"behaviour we know. Run tests.compliance with it, read its changes, then "
                     f"move the bounds in pyproject.toml.",
                 )
+
+    def test_the_private_name_of_twisted(self):
+        """A reactor that somebody else installed still tells its event loop."""
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        self.assertIs(
+            getattr(AsyncioSelectorReactor(loop), "_asyncioEventloop", None),
+            loop,
+            "Twisted has renamed AsyncioSelectorReactor._asyncioEventloop: server/reactor.py needs "
+            "another way to the loop of a reactor that it adopts.",
+        )
 
     def test_the_django_releases_agree(self):
         """The classifiers name the Django releases that the bounds admit."""

@@ -9,9 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ..conf import get_config
-from ..server.config import OPTIONS, Resolved, add_arguments
-from ..server.exceptions import ConfigurationError
-from ..server.options import Group
+from ..server import OPTIONS, ConfigurationError, Group, Resolved, add_arguments
 
 
 def add_server_arguments(

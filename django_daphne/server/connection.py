@@ -72,10 +72,11 @@ class ServerContext:
     admission: RequestLimit | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    # Set when a connection or a task has ended.
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.tasks.on_done = self._changed.set
+        self.tasks.on_done = self.changed.set
         self.wheel = DeadlineWheel(self.clock)
         if self.config.limits.limit_concurrency is not None:
             self.admission = RequestLimit(self.config.limits.limit_concurrency)
@@ -90,12 +91,7 @@ class ServerContext:
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         self.connections.discard(connection)
-        self._changed.set()
-
-    async def wait_for_change(self) -> None:
-        """Return when a connection or a task has ended."""
-        self._changed.clear()
-        await self._changed.wait()
+        self.changed.set()
 
 
 class RefusedConnection(Protocol):

@@ -41,7 +41,7 @@ async def copy(
     end = offset + count
 
     def read(start: int) -> asyncio.Future[bytes]:
-        return loop.run_in_executor(None, os.pread, descriptor, min(PIECE, end - start), start)
+        return loop.run_in_executor(None, _read_at, descriptor, min(PIECE, end - start), start)
 
     ahead = read(offset)
     try:
@@ -60,6 +60,13 @@ async def copy(
         # The descriptor is the caller's, who may close it as soon as nobody reads from it.
         if not ahead.done():
             await asyncio.wait((ahead,))
+
+
+def _read_at(descriptor: int, count: int, offset: int) -> bytes:
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows
+    return os.read(descriptor, count)
 
 
 async def send(

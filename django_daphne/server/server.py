@@ -95,6 +95,10 @@ class Server:
         Raises ListenError or LifespanFailure, and then nothing is left running.
         """
         self.bind()
+        if self._config.proxy.proxy_headers:
+            logger.warning(
+                "--proxy-headers has no effect yet: X-Forwarded-For, -Port and -Proto are not read"
+            )
         loop = asyncio.get_running_loop()
         self._lifespan = Lifespan(
             self._application,
@@ -176,10 +180,15 @@ class Server:
         context = self._context
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
-            while (context.tasks or context.connections) and not hurried.done():
-                changed = asyncio.ensure_future(context.wait_for_change())
-                await asyncio.wait((changed, hurried), return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+            while not hurried.done():
+                context.changed.clear()  # before the look, or what ends behind it is missed
+                if not (context.tasks or context.connections):
+                    break
+                changed = asyncio.ensure_future(context.changed.wait())
+                try:
+                    await asyncio.wait((changed, hurried), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
         finally:
             hurried.cancel()
 

@@ -84,6 +84,17 @@ class PipelinedTests(WireTestCase):
         held = 100 * len(GET) - client.transport.unread
         self.assertTrue(1000 < held <= 1000 + len(GET), held)
 
+    def test_bound_without_reading(self):
+        """The client pipelines behind an answer that it does not read; reading stops as well."""
+        client, call = self.begin(GET, max_pipelined_size=1000, write_buffer_size=8192)
+        client.stop_reading()
+        call.start()
+        call.send("body", body=b"x" * 10**5)
+        for _ in range(100):
+            client.send(GET)
+        held = 100 * len(GET) - client.transport.unread
+        self.assertTrue(1000 < held <= 1000 + len(GET), held)
+
     def test_all_are_answered(self):
         """The client is answered once for each request, in spite of the limit."""
         puppet = Puppet()

@@ -93,7 +93,7 @@ class HTTP11:
             self._wire.discard(len(data))
             return
         self._input.append(data)
-        if self._reading is _COMPLETE:
+        if self._reading is _COMPLETE or self._wire.is_paused:
             self._update_reading()
         else:
             self._advance()
@@ -134,6 +134,7 @@ class HTTP11:
     def resume_sending(self) -> None:
         """Take note that the client has read on."""
         self._wire.resume()
+        self._update_reading()
         if self._exchange is not None and self._exchange.cycle is not None:
             self._exchange.cycle.resume_sending()
         if self._reading is _HEAD and (self._input or self._eof):
@@ -263,9 +264,12 @@ class HTTP11:
 
     def _update_reading(self) -> None:
         """Pause or resume the transport by what the application and the buffer ask for."""
-        pause = (self._reading is _BODY and self._application_is_full) or (
-            self._reading is _COMPLETE and len(self._input) > self._limits.max_pipelined_size
-        )
+        if self._reading is _BODY:
+            pause = self._application_is_full
+        else:
+            # Nothing is read on before the answer is complete, and has been taken by the client.
+            waits = self._reading is _COMPLETE or self._wire.is_paused
+            pause = waits and len(self._input) > self._limits.max_pipelined_size
         if pause is not self._reading_is_paused:
             self._reading_is_paused = pause
             if pause:
