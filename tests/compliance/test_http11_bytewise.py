@@ -43,7 +43,7 @@ class BytewiseCorpusTests(CorpusTests):
     @contextlib.contextmanager
     def open_channel(self, case: Case) -> Iterator[Channel]:
         """Connect to a server with the options of the case."""
-        server = MemoryServer(self.application, **case.options)
+        server = MemoryServer(self.application, None, **case.options)
         try:
             yield BytewiseChannel(server.connect())
         finally:

@@ -173,10 +173,15 @@ class WheelTests(DeadlineTestCase):
 
     def test_neighbours_leave_together(self):
         """A callback ends another connection whose deadline comes in the same tick."""
-        other = Deadlines(self.wheel)
-        # Whichever comes first ends the other one.
-        self.deadlines.start("head", 5, lambda: (self.called.append("a"), other.cancel_all()))
-        other.start("head", 5, lambda: (self.called.append("b"), self.deadlines.cancel_all()))
+        pair = (self.deadlines, Deadlines(self.wheel))
+
+        def end_both() -> None:
+            self.called.append("head")
+            for each in pair:
+                each.cancel_all()
+
+        for each in pair:
+            each.start("head", 5, end_both)
         self.clock.advance(6)
         self.assertEqual(len(self.called), 1)
 

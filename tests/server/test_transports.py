@@ -196,6 +196,16 @@ class Contract:
         await client.receive_exactly(2 * MEGABYTE)
         await recorder.until("resume")
 
+    @on_loop
+    async def test_writes_to_nobody(self: Any) -> None:
+        """The client has gone; a server that writes on without a turn of the loop does no harm."""
+        client, recorder = await self.connect()
+        recorder.transport.set_write_buffer_limit(65536)
+        client.reset()
+        for _ in range(100):
+            recorder.transport.write(b"x" * 65536)
+        await recorder.until("lost")
+
     def _use_everything(self: Any, transport: Transport) -> None:
         transport.write(b"x")
         transport.set_write_buffer_limit(10)

@@ -36,6 +36,9 @@ logger = logging.getLogger("django_daphne.server")
 # send() raises. Under it a message to a client that left is dropped in silence.
 _STOCK_DJANGO_HANDLER: Final = "django.core.handlers.asgi"
 
+# Bytes of body that may be sent without a turn for other connections.
+_FAIR_SHARE: Final = 256 * 1024
+
 _AWAITING_START: Final = ResponseState.AWAITING_START
 _AWAITING_BODY: Final = ResponseState.AWAITING_BODY
 _SENDING_BODY: Final = ResponseState.SENDING_BODY
@@ -72,6 +75,7 @@ class ApplicationCycle:
     _state = _AWAITING_START
     _trailers = False
     _sending_is_paused = False
+    _sent_in_a_row = 0
     _writable: asyncio.Event | None = None
     _disconnected = False
 
@@ -220,6 +224,15 @@ class ApplicationCycle:
             await self._send_descriptor(message)
         if self._sending_is_paused:
             await self._until_writable()
+        elif self._state is _SENDING_BODY:
+            await self._give_others_a_turn(len(message.get("body", b"")))
+
+    async def _give_others_a_turn(self, size: int) -> None:
+        """Suspend now and then: an endless body and a fast client would stop the loop otherwise."""
+        self._sent_in_a_row += size
+        if self._sent_in_a_row >= _FAIR_SHARE:
+            self._sent_in_a_row = 0
+            await asyncio.sleep(0)
 
     async def _until_writable(self) -> None:
         while self._sending_is_paused and not (self._disconnected or self._state.is_over):

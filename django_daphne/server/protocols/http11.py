@@ -27,10 +27,10 @@ import enum
 from typing import Final
 
 from ..exceptions import PeerError
-from ..interfaces import ConnectionContext, RequestHead, Transport
+from ..interfaces import ConnectionContext, Transport
 from .deadlines import Deadlines
 from .http11_body import BodyReader, ChunkedBody, LengthBody
-from .http11_exchange import READY, SENDING, Exchange
+from .http11_exchange import READY, SENDING, UNREADABLE, Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
 from .responses import ResponseWriter
@@ -38,8 +38,6 @@ from .wire import OPEN, Wire
 
 # Requests started before other connections get their turn.
 _MAX_STARTS: Final = 16
-# Stands in for a request that could not be read, in its answer and in the access log.
-_UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 
 
 class Reading(enum.Enum):
@@ -79,7 +77,6 @@ class HTTP11:
         self._draining = False
         self._eof = False
         self.is_unusual = False
-        # Waiting for a head, or for a request to begin.
         self._head_is_timed = True
         self._idle_since = 0.0
         self._idleness_is_timed = False
@@ -198,10 +195,8 @@ class HTTP11:
             self._start_body(exchange)
         else:
             self._reading = _COMPLETE
-        if context.admission is not None:
-            exchange.is_admitted = context.admission.enter()
-            if not exchange.is_admitted:
-                raise PeerError(503, "Too many requests are running.")
+        if not exchange.enter():
+            raise PeerError(503, "Too many requests are running.")
         exchange.cycle = context.create_cycle(request, exchange)
         if self._timeouts.http_timeout is not None:
             self._deadlines.start("request", self._timeouts.http_timeout, self._request_timed_out)
@@ -310,11 +305,10 @@ class HTTP11:
             self._reading = _HEAD
             if self._reading_is_paused:
                 self._update_reading()
-            if not self._advancing:  # if it is, it goes on by itself
-                if self._input:
-                    self._context.call_soon(self._advance)
-                else:
-                    self._wait_for_head()
+            if not self._advancing and self._input:
+                self._context.call_soon(self._advance)
+            elif not self._advancing:
+                self._wait_for_head()
         elif self._reading is _COMPLETE and not self._input and not self._eof:
             self._wire.close()
         elif close:
@@ -354,7 +348,7 @@ class HTTP11:
             if self._reading is _DISCARD:
                 self._wire.linger()
                 return
-            exchange = self._exchange = Exchange(_UNREADABLE, self, self._wire, self._context)
+            exchange = self._exchange = Exchange(UNREADABLE, self, self._wire, self._context)
         if exchange.state is SENDING:
             self.give_up()
             return
@@ -399,11 +393,8 @@ class HTTP11:
 
     def _request_timed_out(self) -> None:
         """Answer for an application that did not, within http_timeout."""
-        exchange = self._exchange
-        if exchange is None:
-            return
-        if exchange.state is SENDING:
-            self.give_up()
+        if self._exchange is not None and self._exchange.state is not SENDING:
+            self._exchange.leave_cycle()
+            self._exchange.refuse(503, "Application failed to respond within time limit.")
         else:
-            exchange.leave_cycle()
-            exchange.refuse(503, "Application failed to respond within time limit.")
+            self.give_up()

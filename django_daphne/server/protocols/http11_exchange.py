@@ -22,6 +22,8 @@ from .wire import Wire
 
 # nginx's status for a client that left before it was answered; only ever seen in the access log.
 _CLIENT_LEFT: Final = 499
+# Stands in for a request that could not be read, in its answer and in the access log.
+UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 
 
 class Sending(enum.Enum):
@@ -67,7 +69,7 @@ class Exchange:
     cycle: HTTPCycle | None = None
     state = READY
     continue_is_due = False  # the client waits for a 100 before it sends the body
-    is_admitted = False
+    _is_admitted = False
     _writer: ResponseWriter | None = None
     _began = 0.0
 
@@ -81,6 +83,14 @@ class Exchange:
         self._context = context
         if context.log_access is not None:
             self._began = context.clock.now()
+
+    def enter(self) -> bool:
+        """Count this request among those that run; false when there is no room for it."""
+        admission = self._context.admission
+        if admission is None:
+            return True
+        self._is_admitted = admission.enter()
+        return self._is_admitted
 
     def start(self) -> None:
         """Call the application."""
@@ -192,15 +202,15 @@ class Exchange:
         """Go on after a complete response."""
         self.state = ENDED
         self.cycle = None
-        if self.is_admitted or self._context.log_access is not None:
+        if self._is_admitted or self._context.log_access is not None:
             self._account(writer.status)
         self._owner.response_ended(self, writer.close)
 
     def _account(self, status: int) -> None:
         """Make room for another request, and write the access log."""
         context = self._context
-        if self.is_admitted and context.admission is not None:
-            self.is_admitted = False
+        if self._is_admitted and context.admission is not None:
+            self._is_admitted = False
             context.admission.leave()
         if context.log_access is not None:
             context.log_access(

@@ -67,7 +67,7 @@ class InputBuffer:
         end = data.find(_HEAD_END, max(offset, self._scanned - 3))
         stop = len(data) if end < 0 else end
         if stop - offset > self._small:
-            self._check_sizes(offset, stop)
+            self._check_sizes(offset, stop, whole=end >= 0)
         if end < 0:
             self._check_beginning(offset)
             return None
@@ -76,9 +76,9 @@ class InputBuffer:
         self._blank_line = False
         return data[offset : end + 4] if offset or end + 4 < len(data) else data
 
-    def _check_sizes(self, offset: int, stop: int) -> None:
+    def _check_sizes(self, offset: int, stop: int, whole: bool) -> None:
         line_end = self.data.find(b"\r\n", offset, stop + 2)
-        if self.data.find(_HEAD_END, offset) != stop:
+        if not whole:
             stop -= 3  # as much of its end may be there
         if (stop if line_end < 0 else line_end) - offset > self._limits.max_request_line:
             raise PeerError(414, "request line over max_request_line")
