@@ -24,7 +24,8 @@ def load_application() -> Any:
     path = getattr(settings, "ASGI_APPLICATION", None)
     if not path:
         return get_asgi_application()
-    if not isinstance(path, str) or "." not in path or ":" in path or "/" in path:
+    parts = path.split(".") if isinstance(path, str) else []
+    if len(parts) < 2 or not all(map(str.isidentifier, parts)):
         raise ImproperlyConfigured(
             f"ASGI_APPLICATION is {path!r}; expected a dotted name such as"
             " 'mysite.asgi.application'."
@@ -39,8 +40,11 @@ def load_application() -> Any:
             f"Cannot import ASGI_APPLICATION module {module_path!r}: there is no {error.name!r}."
         ) from error
     try:
-        return getattr(module, name)
+        application = getattr(module, name)
     except AttributeError:
         raise ImproperlyConfigured(
             f"Cannot find {name!r} in ASGI_APPLICATION module {module_path}"
         ) from None
+    if not callable(application):
+        raise ImproperlyConfigured(f"ASGI_APPLICATION {path!r} is no callable.")
+    return application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import logging
 import os
@@ -20,6 +21,7 @@ from .server import (
     ServerConfig,
     add_arguments,
     describe,
+    loop_in_use,
     open_access_log,
     raise_descriptor_limit,
     resolve,
@@ -42,7 +44,11 @@ class ApplicationNotFound(Exception):
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="django-daphne", description="Serve an ASGI application.", allow_abbrev=False
+        prog="django-daphne",
+        # All flags would fill the screen above each message about one of them.
+        usage="%(prog)s [options] module.path:object.path",
+        description="Serve an ASGI application.",
+        allow_abbrev=False,
     )
     parser.add_argument("application", help="The application, as module.path:object.path.")
     parser.add_argument("--version", action="version", version=f"django-daphne {__version__}")
@@ -76,14 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         parser.error(str(error))
     config = resolved.config
-    if print_config:
-        sys.stdout.write(describe(resolved) + "\n")
-        return EXIT_OK
     configure_logging(config)
     for warning in resolved.warnings:
         logger.warning("%s", warning)
     sys.path.insert(0, ".")
     try:
+        if print_config:
+            loop = loop_in_use(config.process.loop)
+            sys.stdout.write(f"{describe(resolved)}\nThe event loop will be {loop}.\n")
+            return EXIT_OK
         application = load_application(path)
         if check:
             sys.stdout.write(f"{path} is ready to be served.\n")
@@ -104,7 +111,7 @@ def load_application(path: str) -> Any:
     out as it is: its traceback is the author's.
     """
     module_path, colon, object_path = path.partition(":")
-    if not (module_path and colon and object_path):
+    if not (colon and object_path and all(module_path.split("."))):
         raise ApplicationNotFound(
             f"{path!r} does not name an application; expected module.path:object.path."
         )
@@ -148,6 +155,7 @@ def serve(application: Any, config: ServerConfig) -> int:
         config,
         log_access=None if stream is None else AccessLogWriter(stream),
         announce=announce,
+        on_started=debug_loop if config.logging.verbosity >= 3 else None,
     )
     return EXIT_OK
 
@@ -156,3 +164,8 @@ def announce(server: Server) -> None:
     """Say where the server listens, with the real ports."""
     for description in server.descriptions:
         logger.info("Listening on %s", description)
+
+
+async def debug_loop() -> None:
+    """Let the running loop log what is slow or was never awaited."""
+    asyncio.get_running_loop().set_debug(True)

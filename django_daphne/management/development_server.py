@@ -2,40 +2,49 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import socket
 import threading
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from ..server import LifespanFailure, ListenError, ServerConfig, ServerProcess, bind
+from ..server import (
+    ConfigurationError,
+    LifespanFailure,
+    ListenError,
+    ServerConfig,
+    ServerProcess,
+    bind,
+)
 from ..signals import send_started, send_stopping
 
-# Seconds. Ctrl-C means now; what is still running then is cut off.
-_GRACEFUL_TIMEOUT: Final = 1.0
-_EXIT_TIMEOUT: Final = 1.5
+# Seconds. Ctrl-C means now, and so does a file that was saved. Beneath the autoreloader the process
+# is killed a quarter of a second after Ctrl-C, and the application's shutdown has to fit in.
+GRACEFUL_TIMEOUT: Final = 0.1
+# Seconds after the graceful time. A view may keep its thread for ever, and the interpreter would
+# wait for it as long.
+_EXIT_TIMEOUT: Final = 1.0
 
 
 class DevelopmentServer:
     """An ASGI server with the interface of wsgiref's: bound when made, then given its application.
 
-    Django makes it, calls ``set_app`` and ``serve_forever``, and asks ``server_port``. ``options``
-    of a subclass made for one command are the configuration and what ``ServerProcess`` takes.
+    Django makes it, calls ``set_app`` and ``serve_forever``, and asks ``server_port``. Each command
+    makes a subclass of its own: ``options`` are what ``ServerProcess`` takes besides ``config``.
     """
 
-    config: ServerConfig
-    options: dict[str, Any]
+    config: ClassVar[ServerConfig]
+    options: ClassVar[dict[str, Any]]
+    _serving: ClassVar[_Process | None] = None
 
     def __init__(self, address: tuple[str, int], handler_class: object, ipv6: bool = False) -> None:
-        """Bind; raises OSError, whose number Django has a text for."""
+        """Bind to this address and no other; raises OSError, whose number Django has a text for."""
         host, port = address
-        self.config = self.config.replace(
-            bind=(_bind_value(host, port, ipv6),),
-            graceful_timeout=_GRACEFUL_TIMEOUT,
+        self._config = self.config.replace(
+            bind=(_bind_value(host, port, ipv6),), unix_socket=None, fd=None, endpoint=()
         )
         try:
-            self._sockets = bind(self.config.listen)
+            self._sockets = bind(self._config.listen)
         except ListenError as error:
             if error.errno is None:
                 raise OSError(str(error)) from None
@@ -51,39 +60,63 @@ class DevelopmentServer:
     def serve_forever(self) -> None:
         """Serve until Ctrl-C, which raises KeyboardInterrupt as it does for Django's own server.
 
-        Below the autoreloader this is not the main thread, and the process ends from there.
+        Beneath the autoreloader this is not the main thread, and ``end`` is what ends it.
         """
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        process = ServerProcess(
+        process = _Process(
             self._application,
-            self.config,
-            handle_signals=in_main_thread,
+            self._config,
+            handle_signals=threading.current_thread() is threading.main_thread(),
             sockets=self._sockets,
             on_started=send_started,
             on_stopping=send_stopping,
             **self.options,
         )
-        ended = threading.Event()
-        if not in_main_thread:
-            atexit.register(_stop, process, ended)
+        # Not on the subclass: Django makes one more of it, which nobody else gets to see.
+        DevelopmentServer._serving = process
         try:
             process.run()
-        except LifespanFailure as failure:
+        except (ConfigurationError, LifespanFailure) as failure:
             raise OSError(str(failure)) from failure
         finally:
-            ended.set()
-        # A view that does not end keeps a thread, and the interpreter would wait for it.
-        watchdog = threading.Timer(_EXIT_TIMEOUT / 2, os._exit, (0,))
-        watchdog.daemon = True
-        watchdog.start()
+            process.ended.set()
         if process.received_signal is signal.SIGINT:
             raise KeyboardInterrupt
 
+    @staticmethod
+    def end(status: int) -> None:
+        """Stop what still serves in another thread, because the process will end with this status.
 
-def _stop(process: ServerProcess, ended: threading.Event) -> None:
-    """Let a server in another thread stop, while the process is ending."""
-    process.stop()
-    ended.wait(_EXIT_TIMEOUT)
+        To be called from the main thread while the interpreter is whole: later it would wait for
+        the threads of all views first.
+        """
+        process = DevelopmentServer._serving
+        if process is not None:
+            process.exit_soon(status)
+            process.stop()
+            process.ended.wait()
+
+
+class _Process(ServerProcess):
+    """Ends the process, too, when the first request to stop is not enough."""
+
+    def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
+        super().__init__(application, config, **options)
+        self.ended = threading.Event()
+        self._graceful_timeout = config.timeouts.graceful_timeout
+        self._leaving = False
+
+    def exit_soon(self, status: int) -> None:
+        """End the process with this status in a while, whatever keeps it."""
+        if self._leaving or self._graceful_timeout is None:
+            return
+        self._leaving = True
+        watchdog = threading.Timer(self._graceful_timeout + _EXIT_TIMEOUT, os._exit, (status,))
+        watchdog.daemon = True
+        watchdog.start()
+
+    def _stop(self) -> None:
+        self.exit_soon(0)
+        super()._stop()
 
 
 def _bind_value(host: str, port: int, ipv6: bool) -> str:

@@ -99,15 +99,20 @@ class Process:
         """Return the match as soon as the pattern is found in either output."""
         regex = re.compile(pattern)
 
+        match = self.appears(regex, PATIENCE)
+        if match is None:
+            raise AssertionError(f"{regex.pattern!r} does not appear.\n{self}")
+        return match
+
+    def appears(self, regex: re.Pattern[str], patience: float) -> re.Match[str] | None:
+        """Return the match if there is one within this many seconds."""
+
         def found() -> re.Match[str] | None:
             return regex.search(self.output) or regex.search(self.errors)
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or not self._open, PATIENCE)
-            match = found()
-        if match is None:
-            raise AssertionError(f"{regex.pattern!r} does not appear.\n{self}")
-        return match
+            self._changed.wait_for(lambda: found() or not self._open, patience)
+            return found()
 
     def wait_for_port(self) -> int:
         """Return the port, once the command says that it listens."""

@@ -8,17 +8,21 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...asgi import load_application
 from ...server import (
     AccessLogWriter,
+    ConfigurationError,
     LifespanFailure,
     ListenError,
+    Resolved,
     Server,
     ServerConfig,
     describe,
+    loop_in_use,
     open_access_log,
     raise_descriptor_limit,
     run,
@@ -27,6 +31,11 @@ from ...signals import send_started, send_stopping
 from ..options import add_server_arguments, get_command_config
 
 EXIT_STARTUP_FAILED = 3
+
+
+# Of Django's deployment checks those that no production site can do without: the SECRET_KEY was
+# made for development, ALLOWED_HOSTS is empty. "check --deploy" has the others.
+_DEPLOYMENT_CHECKS = frozenset(("security.W009", "security.W020"))
 
 
 class Command(BaseCommand):
@@ -52,11 +61,10 @@ class Command(BaseCommand):
         """Serve; the system checks have passed."""
         resolved = get_command_config(options)
         if options["print_config"]:
-            self.stdout.write(describe(resolved))
+            self._print_config(resolved)
             return
         self._set_up_logging(resolved.config, options["verbosity"])
-        if settings.DEBUG:
-            self._warn("DEBUG is on: every error page shows the project's settings and sources.")
+        self._warn_of_development_settings()
         for warning in resolved.warnings:
             self._warn(warning)
         try:
@@ -68,19 +76,37 @@ class Command(BaseCommand):
             return
         self._serve(application, resolved.config, options["verbosity"])
 
+    def _warn_of_development_settings(self) -> None:
+        if settings.DEBUG:
+            self._warn("DEBUG is on: every error page shows the project's settings and sources.")
+        for message in checks.run_checks(
+            tags=[checks.Tags.security], include_deployment_checks=True
+        ):
+            if message.id in _DEPLOYMENT_CHECKS and not message.is_silenced():
+                self._warn(f"{message.msg} ({message.id})")
+
+    def _print_config(self, resolved: Resolved) -> None:
+        try:
+            loop = loop_in_use(resolved.config.process.loop)
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from error
+        for warning in resolved.warnings:
+            self._warn(warning)
+        self.stdout.write(f"{describe(resolved)}\nThe event loop will be {loop}.")
+
     def _serve(self, application: Any, config: ServerConfig, verbosity: int) -> None:
         raise_descriptor_limit()
-        stream = open_access_log(config, default=None if verbosity == 0 else sys.stdout)
         try:
+            stream = open_access_log(config, default=None if verbosity == 0 else sys.stdout)
             run(
                 application,
                 config,
                 log_access=None if stream is None else AccessLogWriter(stream),
-                announce=self._announce,
+                announce=self._announce if verbosity else None,
                 on_started=send_started,
                 on_stopping=send_stopping,
             )
-        except ListenError as error:
+        except (ConfigurationError, ListenError) as error:
             raise CommandError(str(error)) from error
         except LifespanFailure as error:
             raise CommandError(str(error), returncode=EXIT_STARTUP_FAILED) from error

@@ -27,7 +27,7 @@ from ...server import (
     WebSocketConfig,
 )
 from .. import console
-from ..development_server import DevelopmentServer
+from ..development_server import GRACEFUL_TIMEOUT, DevelopmentServer
 from ..options import add_server_arguments, get_command_config
 
 _GROUPS = (HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig)
@@ -39,7 +39,8 @@ def _next_runserver() -> type[DjangoRunserver]:
     It is extended and not replaced, so that what other apps add to runserver stays.
     """
     names = [config.name for config in apps.get_app_configs()]
-    for name in names[names.index("django_daphne") + 1 :]:
+    start = names.index("django_daphne") + 1 if "django_daphne" in names else 0
+    for name in names[start:]:
         module = f"{name}.management.commands.runserver"
         # daphne's command would bring daphne's server along.
         if name != "daphne" and find_spec(f"{name}.management") and find_spec(module):
@@ -70,15 +71,26 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         add_server_arguments(parser, _GROUPS)
 
     def run(self, **options: Any) -> None:
-        """Choose the server before the autoreloader takes over."""
-        if options["use_asgi"]:
-            resolved = get_command_config(options)
-            self.server_cls = type(
-                "DevelopmentServer",
-                (DevelopmentServer,),
-                {"config": resolved.config, "options": {"log_access": self.log_access}},
-            )
-        super().run(**options)
+        """Choose the server before the autoreloader takes over, and end it afterwards."""
+        if not options["use_asgi"]:
+            super().run(**options)
+            return
+        # What the settings say of it is meant for production.
+        options.setdefault("graceful_timeout", GRACEFUL_TIMEOUT)
+        resolved, log_access = get_command_config(options), self.log_access
+
+        class CommandServer(DevelopmentServer):
+            config = resolved.config
+            options = {"log_access": log_access}  # noqa: RUF012 - declared in the base
+
+        self.server_cls = CommandServer
+        try:
+            super().run(**options)
+        except SystemExit as leaving:
+            # To be started again, the autoreloader ends its process with a status of its own.
+            DevelopmentServer.end(leaving.code if isinstance(leaving.code, int) else 0)
+            raise
+        DevelopmentServer.end(0)
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """Return what is served: the ASGI application, or with --noasgi the WSGI one."""
@@ -106,6 +118,7 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         """Print the banner, with the port that was really bound."""
         if self.server_cls is None or not issubclass(self.server_cls, DevelopmentServer):
             super().on_bind(server_port)
+            self.stdout.flush()
             return
         quit_command = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
         host = f"[{self.addr}]" if ":" in self.addr else self.addr
