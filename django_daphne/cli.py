@@ -21,6 +21,7 @@ from .server import (
     ServerConfig,
     add_arguments,
     describe,
+    forward_twisted_log,
     loop_in_use,
     open_access_log,
     raise_descriptor_limit,
@@ -140,10 +141,7 @@ def configure_logging(config: ServerConfig) -> None:
     verbosity = config.logging.verbosity
     logging.basicConfig(level=_LEVELS[verbosity], format=config.logging.log_fmt)
     if verbosity >= 2:
-        from twisted.python.log import PythonLoggingObserver
-
-        observer = PythonLoggingObserver("twisted")  # type: ignore[no-untyped-call]
-        observer.start()
+        forward_twisted_log()
 
 
 def serve(application: Any, config: ServerConfig) -> int:

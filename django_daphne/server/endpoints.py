@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +21,10 @@ from zope.interface import implementer
 
 from .config import ListenConfig, tcp_addresses
 from .exceptions import ListenError
-from .transports import ConnectionProtocol, NativeTransport, TwistedTransport
+from .transports import ConnectionFactory, NativeTransport, TwistedTransport
 
-ConnectionFactory = Callable[[], ConnectionProtocol]
+# Connections accepted in one go, so that the limit on them is met before that on descriptors.
+_MAX_ACCEPTS = 32
 
 _REASONS = {
     errno.EADDRINUSE: "that address is already in use",
@@ -65,8 +66,10 @@ class SocketListener:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: NativeTransport(factory()), sock=self._socket, backlog=backlog
+            lambda: NativeTransport(factory), sock=self._socket, backlog=_MAX_ACCEPTS
         )
+        # asyncio takes the backlog for the number of connections to accept in one go, too.
+        self._socket.listen(backlog)
 
     async def close(self) -> None:
         """Accept no more; remove a unix socket's path if it is still ours."""
@@ -234,7 +237,7 @@ async def listen_endpoint(
             return [b"http/1.1"]
 
         def buildProtocol(self, addr: object) -> TwistedTransport:
-            return TwistedTransport(factory())
+            return TwistedTransport(factory)
 
     try:
         server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]

@@ -51,6 +51,11 @@ class ConnectionProtocol(Protocol):
     def resume_sending(self) -> None: ...
 
 
+# Called when a connection is made, and not before: the loops accept several at a time first, and
+# whether there is room for one is known when the others are counted.
+ConnectionFactory = Callable[[], ConnectionProtocol]
+
+
 class NativeTransport(asyncio.Protocol):
     """A connection over a transport of asyncio or uvloop."""
 
@@ -61,8 +66,9 @@ class NativeTransport(asyncio.Protocol):
     # The hot path: bytes go to the loop without a stop here, and after the end nowhere.
     write: Callable[[bytes], None]
 
-    def __init__(self, connection: ConnectionProtocol) -> None:
-        self._connection = connection
+    def __init__(self, connect: ConnectionFactory) -> None:
+        self._connect = connect
+        self._connection: ConnectionProtocol
         self._disconnected = False
         self._aborted = False
         self._flow = FlowControl()
@@ -74,8 +80,11 @@ class NativeTransport(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection."""
+        self._connection = self._connect()
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
+        if not type(transport).__module__.startswith("uvloop"):
+            self.write = self._write_if_open
         self.peer = _address(transport.get_extra_info("peername"))
         self.host = _address(transport.get_extra_info("sockname"))
         tls = transport.get_extra_info("ssl_object")
@@ -124,6 +133,11 @@ class NativeTransport(asyncio.Protocol):
     def write_buffer_size(self) -> int:
         """Return the loop's buffer."""
         return 0 if self._disconnected else self._transport.get_write_buffer_size()
+
+    def _write_if_open(self, data: bytes) -> None:
+        # asyncio drops what follows a write that failed, with a warning for each; uvloop is silent.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def set_write_buffer_limit(self, high: int) -> None:
         """Set both marks; uvloop's own low mark of 16 bytes would starve the client."""
@@ -206,8 +220,9 @@ class TwistedTransport(TwistedProtocol):
     host: Address
     is_tls: bool
 
-    def __init__(self, connection: ConnectionProtocol) -> None:
-        self._connection = connection
+    def __init__(self, connect: ConnectionFactory) -> None:
+        self._connect = connect
+        self._connection: ConnectionProtocol
         self._pending: deque[bytes] = deque()
         self._pending_size = 0
         self._full = False  # Twisted's buffer
@@ -221,6 +236,7 @@ class TwistedTransport(TwistedProtocol):
     # Twisted's names: Protocol, IHalfCloseableProtocol, IPushProducer.
 
     def connectionMade(self) -> None:
+        self._connection = self._connect()
         self._transport = self.transport
         self.peer = _twisted_address(self._transport.getPeer())
         self.host = _twisted_address(self._transport.getHost())

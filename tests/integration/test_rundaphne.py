@@ -36,11 +36,15 @@ class ExampleTests(ProcessTestCase):
 
     def test_production(self):
         """The administrator turns DEBUG off and hears no warning of it."""
-        server = self.start("manage.py", "rundaphne", "-p", "0", DEMO_DEBUG="0")
+        server = self.start("manage.py", "rundaphne", "-p", "0", DEMO_DEBUG="0", DEMO_SECRET_KEY=SECRET)
         self.assertEqual(get(server.wait_for_port()).status, 200)
         server.send_signal(signal.SIGINT)
         self.assertEqual(server.wait(), 0, server)
         self.assertNotIn("Warning", server.errors)
+
+
+# Long and varied enough for production.
+SECRET = "".join(map(chr, range(48, 123)))
 
 
 class ServeTests(SmallProjectTestCase):

@@ -64,7 +64,8 @@ class Command(BaseCommand):
             self._print_config(resolved)
             return
         self._set_up_logging(resolved.config, options["verbosity"])
-        self._warn_of_development_settings()
+        if options["verbosity"]:
+            self._warn_of_development_settings()
         for warning in resolved.warnings:
             self._warn(warning)
         try:

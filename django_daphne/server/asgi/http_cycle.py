@@ -38,6 +38,7 @@ _STOCK_DJANGO_HANDLER: Final = "django.core.handlers.asgi"
 
 # Bytes of body that may be sent without a turn for other connections.
 _FAIR_SHARE: Final = 256 * 1024
+_COST_OF_A_PART: Final = 512  # in bytes: small parts take time, too
 
 _AWAITING_START: Final = ResponseState.AWAITING_START
 _AWAITING_BODY: Final = ResponseState.AWAITING_BODY
@@ -229,7 +230,7 @@ class ApplicationCycle:
 
     async def _give_others_a_turn(self, size: int) -> None:
         """Suspend now and then: an endless body and a fast client would stop the loop otherwise."""
-        self._sent_in_a_row += size
+        self._sent_in_a_row += size + _COST_OF_A_PART
         if self._sent_in_a_row >= _FAIR_SHARE:
             self._sent_in_a_row = 0
             await asyncio.sleep(0)
