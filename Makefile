@@ -55,7 +55,7 @@ ci: ## Do all that the continuous integration does.
 	bash .ci/run
 
 clean: ## Remove the environments and caches.
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache build dist
+	rm -rf .venv .venv-* benchmarks/.venv benchmarks/results .mypy_cache .ruff_cache build dist
 
 $(bin)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \

@@ -24,7 +24,7 @@ from .exceptions import ListenError
 from .transports import ConnectionFactory, NativeTransport, TwistedTransport
 
 # Connections accepted in one go, so that the limit on them is met before that on descriptors.
-_MAX_ACCEPTS = 32
+_MAX_ACCEPTS = 16
 
 _REASONS = {
     errno.EADDRINUSE: "that address is already in use",

@@ -33,7 +33,6 @@ class ApplicationTasks:
 
     def __init__(self, application: ASGIApplication, *, eager: bool = True) -> None:
         self.application = application
-        self._loop = asyncio.get_running_loop()
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
@@ -48,7 +47,7 @@ class ApplicationTasks:
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine that lets no exception out; return its task."""
-        task = self._make_task(coroutine, loop=self._loop, context=self._context.copy())
+        task = self._make_task(coroutine, context=self._context.copy())
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.
             self._tasks.add(task)

@@ -30,7 +30,7 @@ from ..exceptions import PeerError
 from ..interfaces import ConnectionContext, Transport
 from .deadlines import Deadlines
 from .http11_body import BodyReader, ChunkedBody, LengthBody
-from .http11_exchange import READY, SENDING, UNREADABLE, Exchange
+from .http11_exchange import AWAITED, READY, SENDING, UNREADABLE, Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
 from .responses import ResponseWriter
@@ -170,8 +170,9 @@ class HTTP11:
                 elif self._reading is _DISCARD:
                     self._discard_body()
                 exchange = self._exchange
-                if exchange is not None and exchange.state is READY:
-                    exchange.start()
+                if exchange is not None and exchange.state is READY and exchange.cycle is not None:
+                    exchange.state = AWAITED
+                    exchange.cycle.start()
                 if self._reading is not _HEAD or wire.state is not OPEN:
                     break
         except PeerError as error:
@@ -309,14 +310,11 @@ class HTTP11:
                 self._context.call_soon(self._advance)
             elif not self._advancing:
                 self._wait_for_head()
-        elif self._reading is _COMPLETE and not self._input and not self._eof:
+        elif close and (self._eof or (self._reading is _COMPLETE and not self._input)):
             self._wire.close()
         elif close:
             self._input.clear()
-            if self._eof:
-                self._wire.close()
-            else:
-                self._wire.linger()
+            self._wire.linger()
         else:
             self._discarded = 0
             self._reading = _DISCARD
@@ -324,9 +322,10 @@ class HTTP11:
 
     def _wait_for_head(self) -> None:
         """Wait for the rest of a head, or for the next request."""
-        if self._eof or (self._draining and self._input.is_idle):
+        idle = self._input.is_idle
+        if self._eof or (self._draining and idle):
             self._wire.close()
-        elif not self._input.is_idle:
+        elif not idle:
             # Once for the whole head: a client that sends a byte at a time gains nothing.
             if not self._head_is_timed:
                 self._head_is_timed = True

@@ -92,12 +92,6 @@ class Exchange:
         self._is_admitted = admission.enter()
         return self._is_admitted
 
-    def start(self) -> None:
-        """Call the application."""
-        assert self.cycle is not None
-        self.state = AWAITED
-        self.cycle.start()
-
     # HTTPStream
 
     def send_informational(self, status: int, headers: Headers) -> None:
@@ -125,7 +119,9 @@ class Exchange:
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
         self._wire.write(writer.body(data, more))
-        if not more or writer.overflowed:
+        if not (more or writer.missing or writer.overflowed or writer.trailers):
+            self._finish(writer)  # nearly always
+        elif not more or writer.overflowed:
             self._end_body(writer)
 
     async def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
@@ -193,7 +189,7 @@ class Exchange:
             raise ApplicationError(
                 f"Response body is {writer.missing} bytes shorter than its Content-Length"
             )
-        if writer.overflowed or not writer.trailers:
+        if not writer.trailers or writer.overflowed:
             self._finish(writer)
         if writer.overflowed:
             raise ApplicationError("Response body is longer than its Content-Length; it was cut")
