@@ -36,7 +36,9 @@ class ExampleTests(ProcessTestCase):
 
     def test_production(self):
         """The administrator turns DEBUG off and hears no warning of it."""
-        server = self.start("manage.py", "rundaphne", "-p", "0", DEMO_DEBUG="0", DEMO_SECRET_KEY=SECRET)
+        server = self.start(
+            "manage.py", "rundaphne", "-p", "0", DEMO_DEBUG="0", DEMO_SECRET_KEY=SECRET
+        )
         self.assertEqual(get(server.wait_for_port()).status, 200)
         server.send_signal(signal.SIGINT)
         self.assertEqual(server.wait(), 0, server)
