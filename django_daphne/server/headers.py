@@ -28,10 +28,11 @@ HANDLED_FIELDS: Final = frozenset(
 # Response fields that are different each time.
 _VARYING_FIELDS: Final = HANDLED_FIELDS | {b"set-cookie", b"location", b"etag", b"last-modified"}
 
-# Lines of response fields that were checked before. Most responses of an application have the same
-# few, so checking and writing one is mostly one look-up. Bounded in number and in size.
-_MAX_KNOWN_LINES: Final = 1024
+# What was checked before: the lower-case forms of names, and whole lines. Most responses of an
+# application have the same few, so writing one is mostly one look-up. Bounded in number and size.
+_MAX_KNOWN: Final = 1024
 _MAX_KNOWN_VALUE: Final = 256
+_known_names: dict[bytes, bytes] = {}
 known_field_lines: dict[Header, bytes] = {}
 
 
@@ -44,27 +45,46 @@ def field_line(field: Header) -> tuple[bytes, bytes]:
     """
     try:
         name, value = field
+        lowered = _known_names.get(name) or _check_name(name)
+        forbidden = _FORBIDDEN_IN_VALUE.search(value)
+        line = b"%b: %b\r\n" % (name, value)
+    except ApplicationError:
+        raise
     except (TypeError, ValueError):
-        raise ApplicationError(f"A header must be a pair of byte strings, not {field!r}") from None
-    for part, what in ((name, "name"), (value, "value")):
-        if not isinstance(part, bytes):
-            raise ApplicationError(
-                f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`"
-            )
-    if TOKEN.fullmatch(name) is None:
-        raise ApplicationError(f"Header name {name!r} is not a token")
-    if _FORBIDDEN_IN_VALUE.search(value) is not None:
+        raise _bad_field(field) from None
+    if forbidden is not None:
         raise ApplicationError(f"Header value of {name!r} holds a control character: {value!r}")
-    lowered = name.lower()
-    line = b"%b: %b\r\n" % (name, value)
     if (
         lowered not in _VARYING_FIELDS
         and type(field) is tuple
         and len(value) <= _MAX_KNOWN_VALUE
-        and len(known_field_lines) < _MAX_KNOWN_LINES
+        and len(known_field_lines) < _MAX_KNOWN
     ):
         known_field_lines[field] = line
     return lowered, line
+
+
+def _check_name(name: bytes) -> bytes:
+    """Return the lower-case form of a field name; raise ApplicationError when it is no token."""
+    if not isinstance(name, bytes):
+        raise TypeError
+    if TOKEN.fullmatch(name) is None:
+        raise ApplicationError(f"Header name {name!r} is not a token")
+    lowered = name.lower()
+    if len(_known_names) < _MAX_KNOWN:
+        _known_names[name] = lowered
+    return lowered
+
+
+def _bad_field(field: object) -> ApplicationError:
+    """Return the error for a field that is no pair of byte strings."""
+    if isinstance(field, tuple | list) and len(field) == 2:
+        for part, what in zip(field, ("name", "value"), strict=True):
+            if not isinstance(part, bytes):
+                return ApplicationError(
+                    f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`"
+                )
+    return ApplicationError(f"A header must be a pair of byte strings, not {field!r}")
 
 
 def has_token(value: bytes, token: bytes) -> bool:

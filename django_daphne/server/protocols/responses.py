@@ -24,6 +24,9 @@ _STATUS_LINES: Final = {
 BODILESS: Final = frozenset((204, 304))
 
 
+_CONTENT_LENGTH: Final = (b"Content-Length", b"content-length")
+
+
 class Framing(enum.Enum):
     """How the client finds the end of a response (RFC 9112, section 6.3)."""
 
@@ -75,21 +78,40 @@ class ResponseWriter:
             except TypeError:  # a list
                 line = None
             if line is None:
-                lowered, line = field_line(field)
-                if lowered in HANDLED_FIELDS and not self._handle(lowered, field[1]):
+                line = self._new_line(field)
+                if line is None:
                     continue
             head.append(line)
         if request.method == "HEAD" or status in BODILESS:
             self.framing = Framing.NO_BODY
 
+    def _new_line(self, field: Header) -> bytes | None:
+        """Return the line of a field that is not known yet; None when it is not to be sent."""
+        if type(field) is tuple and len(field) == 2 and self._content_length is None:
+            # In short the one field that is new in nearly every response, as it is mostly written.
+            name, value = field
+            if (
+                name in _CONTENT_LENGTH
+                and type(value) is bytes
+                and value.isdigit()
+                and self.status != 204
+            ):
+                self._content_length = int(value)
+                return b"%b: %b\r\n" % (name, value)
+        lowered, line = field_line(field)
+        if lowered in HANDLED_FIELDS and not self._handle(lowered, field[1]):
+            return None
+        return line
+
     def _handle(self, name: bytes, value: bytes) -> bool:
         """Take note of a field that the server has a say in; false when it is not to be sent."""
         if name == b"content-length":
-            if not value.isdigit() or self._content_length not in (None, int(value)):
+            size = int(value) if value.isdigit() else -1
+            if size < 0 or self._content_length not in (None, size):
                 raise ApplicationError(f"Content-Length {value!r} is not one number of bytes")
             if self._content_length is not None or self.status == 204:
                 return False
-            self._content_length = int(value)
+            self._content_length = size
         elif name == b"transfer-encoding":
             return False  # how the message is framed is decided here
         elif name == b"connection":
