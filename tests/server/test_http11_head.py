@@ -115,6 +115,21 @@ class RepetitionTests(HeadTestCase):
         self.assertEqual(self.refusal(host=None), 400)
         self.assertEqual(self.refusal(host=b"Host:"), 400)
 
+    def test_no_host_after_http10(self):
+        """The client leaves Host out in HTTP/1.0, which may, and in 1.1, which may not."""
+        keep = b"Connection: keep-alive"
+        self.assertTrue(self.read(keep, host=None, line=b"GET / HTTP/1.0").keep_alive)
+        self.assertEqual(self.refusal(keep, host=None), 400)
+
+    def test_targets_are_not_mixed_up(self):
+        """The client repeats its fields behind other targets: a path, a URL, an asterisk."""
+        for _ in range(2):
+            self.assertEqual(self.read(line=b"GET /a?b HTTP/1.1").path, b"/a")
+            absolute = self.read(line=b"GET http://other.example/c HTTP/1.1")
+            self.assertEqual((absolute.path, absolute.headers[0][1]), (b"/c", b"other.example"))
+            self.assertEqual(self.read(line=b"OPTIONS * HTTP/1.1").path, b"*")
+            self.assertEqual(self.read().headers, [(b"host", b"zebra.example")])
+
     def test_kept_connections(self):
         """The client says odd things of a connection that is kept, and goes on with it."""
         for field in (b"Proxy-Connection: close", b"Keep-Alive: close", b"Connection: closed"):

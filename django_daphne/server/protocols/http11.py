@@ -196,7 +196,7 @@ class HTTP11:
             self._start_body(exchange)
         else:
             self._reading = _COMPLETE
-        if not exchange.enter():
+        if context.admission is not None and not exchange.enter(context.admission):
             raise PeerError(503, "Too many requests are running.")
         exchange.cycle = context.create_cycle(request, exchange)
         if self._timeouts.http_timeout is not None:

@@ -15,7 +15,7 @@ import enum
 from typing import Final, Protocol
 
 from ..exceptions import ApplicationError
-from ..interfaces import AccessRecord, ConnectionContext, HTTPCycle, RequestHead
+from ..interfaces import AccessRecord, Admission, ConnectionContext, HTTPCycle, RequestHead
 from ..types import Headers
 from .responses import ResponseWriter, error_page
 from .wire import Wire
@@ -84,11 +84,8 @@ class Exchange:
         if context.log_access is not None:
             self._began = context.clock.now()
 
-    def enter(self) -> bool:
+    def enter(self, admission: Admission) -> bool:
         """Count this request among those that run; false when there is no room for it."""
-        admission = self._context.admission
-        if admission is None:
-            return True
         self._is_admitted = admission.enter()
         return self._is_admitted
 

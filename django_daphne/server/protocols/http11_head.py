@@ -19,7 +19,8 @@ with a dash (CVE-2015-0219).
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 import httptools
 
@@ -51,6 +52,7 @@ _SLASH: Final = ord("/")
 _UNDERSCORE: Final = ord("_")
 # Bytes. What a connection remembers of its last request is not to weigh on an idle one.
 _MAX_PLAIN_BLOCK: Final = 2048
+_MAX_KNOWN_LINE: Final = 256
 
 # A name with an underscore, or a value that looks like one: worth a closer look.
 _UNDERSCORED: Final = re.compile(rb"_[^:\r\n]*:")
@@ -95,26 +97,15 @@ class HeadReader:
         Raises PeerError with the status to answer with.
         """
         line, _, block = head.partition(b"\r\n")
-        try:
-            token, target, version_name = line.split(b" ")
-        except ValueError:
-            raise PeerError(400, "bad request line") from None
-        method = _METHODS.get(token) or _other_method(token)
-        version = _VERSIONS.get(version_name) or _refuse_version(version_name)
-        if method == "CONNECT":
-            raise PeerError(501, "CONNECT is not supported")
-        if _TARGET.fullmatch(target) is None:
-            raise PeerError(400, "bad request target")
-        if target[0] == _SLASH:  # origin-form
-            path, _, query = target.partition(b"?")
-            if block == self._plain_block and version == "1.1":
-                # A client repeats itself: on one connection most requests differ in their first
-                # line alone, and what the last block meant this one means again.
-                headers = self._plain_headers.copy()
-                return RequestHead(method, target, path, query, version, headers)
-            headers = self._field_lines(block)
-        else:
-            headers = self._field_lines(block)
+        read_line = _known_line if len(line) <= _MAX_KNOWN_LINE else _request_line
+        method, target, path, query, version = read_line(line)
+        if block == self._plain_block and version == "1.1" and path:
+            # A client repeats itself: on one connection most requests differ in their first line
+            # alone, and what the last block meant this one means again.
+            headers = self._plain_headers.copy()
+            return RequestHead(method, target, path, query, version, headers)
+        headers = self._field_lines(block)
+        if not path:
             path, query = _other_target(method, target, headers)
         request = RequestHead(method, target, path, query, version, headers)
         special: dict[bytes, bytes] = {}
@@ -128,7 +119,8 @@ class HeadReader:
             _frame(request, special)
         if len(special) > 1:
             self._parser = None  # it may wait for a body now, or for the end of the connection
-        if request.is_plain and target[0] == _SLASH and len(block) <= _MAX_PLAIN_BLOCK:
+        is_usual = version == "1.1" and target[0] == _SLASH
+        if is_usual and request.is_plain and len(block) <= _MAX_PLAIN_BLOCK:
             self._plain_block = block
             self._plain_headers = headers.copy()
         return request
@@ -177,6 +169,31 @@ class HeadReader:
             raise PeerError(400, "bad Host")
         else:
             self._good_host = host
+
+
+RequestLine: TypeAlias = tuple[str, bytes, bytes, bytes, str]
+
+
+def _request_line(line: bytes) -> RequestLine:
+    """Return method, target, path, query and version; no path unless it begins the target."""
+    try:
+        token, target, version_name = line.split(b" ")
+    except ValueError:
+        raise PeerError(400, "bad request line") from None
+    method = _METHODS.get(token) or _other_method(token)
+    version = _VERSIONS.get(version_name) or _refuse_version(version_name)
+    if method == "CONNECT":
+        raise PeerError(501, "CONNECT is not supported")
+    if _TARGET.fullmatch(target) is None:
+        raise PeerError(400, "bad request target")
+    if target[0] != _SLASH:
+        return method, target, b"", b"", version
+    path, _, query = target.partition(b"?")  # origin-form
+    return method, target, path, query, version
+
+
+# Clients ask for the same things again and again. Bounded in number here and in size by the caller.
+_known_line = lru_cache(maxsize=1024)(_request_line)
 
 
 def _other_method(token: bytes) -> str:
