@@ -216,7 +216,7 @@ class DrainTests(ServerTestCase):
         stopping = self.stop(server)
         while True:
             with (
-                contextlib.suppress(ConnectionRefusedError),
+                contextlib.suppress(ConnectionError),
                 socket.create_connection(server.address),
             ):
                 continue
