@@ -245,7 +245,7 @@ def get(port: int, path: str = "/", host: str = "127.0.0.1", **headers: str) -> 
 def wait_until_refused(port: int) -> None:
     """Connect to a port of 127.0.0.1 until nothing listens on it."""
     deadline = time.monotonic() + PATIENCE
-    with suppress(ConnectionError):
+    with suppress(ConnectionRefusedError):
         while time.monotonic() < deadline:
             with suppress(ConnectionResetError):  # it was in the queue of a listener that closed
                 socket.create_connection(("127.0.0.1", port), PATIENCE).close()
