@@ -62,6 +62,18 @@ class ReadingTests(WireTestCase):
         puppet.calls[1].answer()
         self.assertEqual(client.statuses(), [200, 200])
 
+    def test_beside_an_answer(self):
+        """The client sends on without reading the answer: held to the limit, and to be had."""
+        head = request(b"Content-Length: %d" % (100 * 1024), line=POST)
+        client, call = self.begin(head, body_buffer_size=8192, write_buffer_size=8192)
+        client.stop_reading()
+        call.start()
+        call.send("body", body=b"x" * 10**5, more_body=True)
+        for _ in range(100):
+            client.send(KILO)
+        self.assertGreaterEqual(client.transport.unread, 100 * 1024 - 8192 - 1024)
+        self.assertGreaterEqual(len(call.receive_now()["body"]), 8192)
+
     def test_leaving_while_paused(self):
         """The application reads on after a pause and finds that the client has left."""
         client, call = self.begin(request(b"Content-Length: 9999", line=POST), body_buffer_size=500)

@@ -74,9 +74,7 @@ class HTTP11:
         self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
         self._advancing = False
-        self._draining = False
-        self._eof = False
-        self.is_unusual = False
+        self._draining = self._eof = self.is_unusual = False
         self._head_is_timed = True
         self._idle_since = 0.0
         self._idleness_is_timed = False
@@ -90,7 +88,7 @@ class HTTP11:
             self._wire.discard(len(data))
             return
         self._input.append(data)
-        if self._reading is _COMPLETE or self._wire.is_paused:
+        if self._reading is _COMPLETE or (self._reading is _HEAD and self._wire.is_paused):
             self._update_reading()
         else:
             self._advance()
@@ -154,8 +152,10 @@ class HTTP11:
         wire.is_corked = True
         starts = 0
         try:
-            while not wire.is_paused:
+            while True:
                 if self._reading is _HEAD:
+                    if wire.is_paused:
+                        break  # the client takes the last answer first
                     if starts == _MAX_STARTS:
                         self._context.call_soon(self._advance)
                         break
