@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from django.test import tag
 
@@ -106,6 +107,27 @@ class PipelinedTests(WireTestCase):
             client.send(GET)
         held = 100 * len(GET) - client.transport.unread
         self.assertTrue(1000 < held <= 1000 + len(GET), held)
+
+    def test_bound_of_a_flood(self):
+        """The client pipelines faster than its requests get their turn; all are answered later."""
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body"})
+
+        server = self.serve(application, max_pipelined_size=1000)
+        client = server.connect()
+        arrivals: list[int] = []
+
+        def arrive() -> None:
+            for _ in range(10):
+                client.transport.arrive(GET * 100)
+                arrivals.append(client.transport.unread)
+
+        server.call(arrive)
+        self.assertGreaterEqual(arrivals[-1], 800 * len(GET))
+        server.turn(500)
+        self.assertEqual(client.statuses(), [200] * 1000)
 
     def test_all_are_answered(self):
         """The client is answered once for each request, in spite of the limit."""

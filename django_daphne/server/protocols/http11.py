@@ -73,7 +73,7 @@ class HTTP11:
         self._reading_is_paused = False
         self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
-        self._advancing = False
+        self._advancing = self._is_behind = False  # behind: requests wait for their turn
         self._draining = self._eof = self.is_unusual = False
         self._head_is_timed = True
         self._idle_since = 0.0
@@ -88,7 +88,7 @@ class HTTP11:
             self._wire.discard(len(data))
             return
         self._input.append(data)
-        if self._reading is _COMPLETE or (self._reading is _HEAD and self._wire.is_paused):
+        if self._reading is _COMPLETE or (self._reading is _HEAD and self._cannot_go_on()):
             self._update_reading()
         else:
             self._advance()
@@ -148,8 +148,8 @@ class HTTP11:
         wire, unused = self._wire, self._input
         if self._advancing or wire.state is not OPEN:
             return
-        self._advancing = True
-        wire.is_corked = True
+        self._advancing = wire.is_corked = True
+        self._is_behind = False
         starts = 0
         try:
             while True:
@@ -157,6 +157,7 @@ class HTTP11:
                     if wire.is_paused:
                         break  # the client takes the last answer first
                     if starts == _MAX_STARTS:
+                        self._is_behind = True
                         self._context.call_soon(self._advance)
                         break
                     starts += 1
@@ -180,6 +181,8 @@ class HTTP11:
         finally:
             self._advancing = False
             wire.uncork()
+            if self._is_behind or self._reading_is_paused:
+                self._update_reading()
 
     def _start_exchange(self, head: bytes) -> None:
         """Read a head and make ready for the body and for the response.
@@ -258,13 +261,16 @@ class HTTP11:
                 self._deadlines.start("body", self._timeouts.body_timeout, self._body_timed_out)
             self._update_reading()
 
+    def _cannot_go_on(self) -> bool:
+        """Say whether more requests have come than answers may leave, or than are due now."""
+        return self._is_behind or self._wire.is_paused
+
     def _update_reading(self) -> None:
         """Pause or resume the transport by what the application and the buffer ask for."""
         if self._reading is _BODY:
             pause = self._application_is_full
         else:
-            # Nothing is read on before the answer is complete, and has been taken by the client.
-            waits = self._reading is _COMPLETE or self._wire.is_paused
+            waits = self._reading is _COMPLETE or self._cannot_go_on()
             pause = waits and len(self._input) > self._limits.max_pipelined_size
         if pause is not self._reading_is_paused:
             self._reading_is_paused = pause
@@ -282,18 +288,12 @@ class HTTP11:
     def begin_body(self, exchange: Exchange, writer: ResponseWriter) -> None:
         """Decide, before the head leaves, whether the connection can be used again."""
         self._deadlines.cancel("half-close")
-        if self._draining or (self._reading is _BODY and not self._can_skip_body(exchange)):
-            writer.close = True
-
-    def _can_skip_body(self, exchange: Exchange) -> bool:
-        """Say whether the next request can be found behind a body that nobody reads."""
-        # A client that was not told to go on may send the body or the next request: who knows.
-        remaining = self._body.remaining
-        return (
-            not exchange.continue_is_due
-            and remaining is not None
-            and remaining <= self._limits.max_discard_size
-        )
+        if self._reading is _BODY:
+            # Can the next request be found behind a body that nobody may read? A client that was
+            # not told to go on may send the body or the next request: who knows.
+            left, limit = self._body.remaining, self._limits.max_discard_size
+            writer.close |= exchange.continue_is_due or left is None or left > limit
+        writer.close |= self._draining
 
     def response_ended(self, exchange: Exchange, close: bool) -> None:
         """Go on behind a complete response, or close."""
