@@ -33,7 +33,6 @@ logger = logging.getLogger("django_daphne.server")
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
-EXIT_STARTUP_FAILED = 3
 
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
 
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_CANNOT_START
     except LifespanFailure as error:
         logger.critical("%s", error)
-        return EXIT_STARTUP_FAILED
+        return error.exit_status
 
 
 def load_application(path: str) -> Any:

@@ -44,7 +44,12 @@ class ListenError(ServerError):
 
 
 class LifespanFailure(ServerError):
-    """The application answered ``lifespan.startup.failed``, or failed while starting."""
+    """The application answered ``lifespan.startup.failed``, or failed while starting.
+
+    ``exit_status`` is the status for a process that cannot serve for this reason.
+    """
+
+    exit_status = 3
 
 
 class PeerError(ServerError):

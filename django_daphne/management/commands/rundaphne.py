@@ -30,9 +30,6 @@ from ...server import (
 from ...signals import send_started, send_stopping
 from ..options import add_server_arguments, get_command_config
 
-EXIT_STARTUP_FAILED = 3
-
-
 # Of Django's deployment checks those that no production site can do without: the SECRET_KEY was
 # made for development, ALLOWED_HOSTS is empty. "check --deploy" has the others.
 _DEPLOYMENT_CHECKS = frozenset(("security.W009", "security.W020"))
@@ -110,7 +107,7 @@ class Command(BaseCommand):
         except (ConfigurationError, ListenError) as error:
             raise CommandError(str(error)) from error
         except LifespanFailure as error:
-            raise CommandError(str(error), returncode=EXIT_STARTUP_FAILED) from error
+            raise CommandError(str(error), returncode=error.exit_status) from error
 
     def _announce(self, server: Server) -> None:
         for description in server.descriptions:

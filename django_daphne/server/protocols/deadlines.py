@@ -58,10 +58,6 @@ class Deadlines:
             self._wheel.remove(self, self._tick)
             self._tick = None
 
-    def has(self, name: str) -> bool:
-        """Say whether the deadline of this name is running."""
-        return name in self._due
-
     def names(self) -> set[str]:
         """Return the names of the deadlines that are running."""
         return set(self._due)
