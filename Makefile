@@ -29,6 +29,7 @@ demo: $(stamp) ## Serve the example project at http://127.0.0.1:8000.
 	$(bin)/python example_project/manage.py runserver $(ADDRESS)
 
 test: $(stamp)-test ## Run the tests; ARGS go to runtests.py.
+	@bash .ci/programs
 	$(bin)/python runtests.py $(ARGS)
 
 heavy: $(stamp)-test ## Run the tests that take long or need a lot of memory.

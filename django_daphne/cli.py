@@ -13,28 +13,27 @@ from typing import Any
 
 from . import __version__
 from .server import (
-    AccessLogWriter,
     ConfigurationError,
     LifespanFailure,
     ListenError,
     Server,
     ServerConfig,
     add_arguments,
+    add_dry_run_arguments,
     describe,
     forward_twisted_log,
+    log_level,
     loop_in_use,
-    open_access_log,
     raise_descriptor_limit,
     resolve,
     run,
+    set_up_access_log,
 )
 
 logger = logging.getLogger("django_daphne.server")
 
 EXIT_OK = 0
 EXIT_CANNOT_START = 1
-
-_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)
 
 
 class ApplicationNotFound(Exception):
@@ -52,16 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("application", help="The application, as module.path:object.path.")
     parser.add_argument("--version", action="version", version=f"django-daphne {__version__}")
-    parser.add_argument(
-        "--print-config",
-        action="store_true",
-        help="Print every value and where it came from, then exit.",
-    )
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="Check the configuration and load the application, then exit.",
-    )
+    add_dry_run_arguments(parser)
     add_arguments(parser, core=True)
     return parser
 
@@ -138,7 +128,7 @@ def load_application(path: str) -> Any:
 def configure_logging(config: ServerConfig) -> None:
     """Set logging up for a process that is nothing but the server."""
     verbosity = config.logging.verbosity
-    logging.basicConfig(level=_LEVELS[verbosity], format=config.logging.log_fmt)
+    logging.basicConfig(level=log_level(verbosity), format=config.logging.log_fmt)
     if verbosity >= 2:
         forward_twisted_log()
 
@@ -146,11 +136,11 @@ def configure_logging(config: ServerConfig) -> None:
 def serve(application: Any, config: ServerConfig) -> int:
     """Serve until a signal says stop; return the exit status."""
     raise_descriptor_limit()
-    stream = open_access_log(config, default=None if config.logging.verbosity == 0 else sys.stdout)
+    logger.disabled = False  # by an application's dictConfig, which does not know it
     run(
         application,
         config,
-        log_access=None if stream is None else AccessLogWriter(stream),
+        log_access=set_up_access_log(config, sys.stdout if config.logging.verbosity else None),
         announce=announce,
         on_started=debug_loop if config.logging.verbosity >= 3 else None,
     )

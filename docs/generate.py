@@ -90,6 +90,8 @@ def make_default(item: Option) -> str:
     default = item.default
     if isinstance(default, float) and default.is_integer():
         default = int(default)
+    if item.octal:
+        return code(f"0o{default:o}")
     if isinstance(default, tuple):
         default = list(default)
     if isinstance(default, str):

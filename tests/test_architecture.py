@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # may import from its own layer and from those below it. asgi and protocols lie side by side.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "exceptions"),
-    ("options", "config", "headers"),
+    ("addresses", "options", "sources", "config", "resolution", "headers"),
     ("interfaces",),
-    ("access_log",),
+    ("access_formats", "access_log", "proxy_headers"),
     ("asgi*", "protocols*"),
-    ("reactor", "transports", "files", "endpoints", "connection", "server", "process"),
+    (
+        *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
+        *("proxy_protocol", "endpoints", "connection", "server", "process"),
+    ),
     ("",),
 )
 
@@ -39,7 +42,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "h2": ("protocols.http2*",),
     "hpack": ("protocols.http2*",),
     "hyperframe": ("protocols.http2*",),
-    "autobahn": ("protocols.websocket",),
+    "autobahn": ("protocols.websocket*",),
 }
 
 MAX_LINES = 400

@@ -17,8 +17,9 @@ from django_daphne.management.options import (
     get_command_config,
     get_flags,
 )
-from django_daphne.server.config import ListenConfig, ProcessConfig, Resolved, ServerConfig
+from django_daphne.server.config import ListenConfig, ProcessConfig, ServerConfig
 from django_daphne.server.exceptions import ConfigurationError
+from django_daphne.server.resolution import Resolved
 
 
 class CleanEnvironment(SimpleTestCase):

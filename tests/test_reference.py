@@ -11,7 +11,8 @@ from pathlib import Path
 
 from django.test import SimpleTestCase
 
-from django_daphne.server.config import OPTIONS, add_arguments, resolve
+from django_daphne.server.config import OPTIONS
+from django_daphne.server.resolution import add_arguments, resolve
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "reference" / "settings.md"

@@ -41,7 +41,11 @@ class DevelopmentServer:
         """Bind to this address and no other; raises OSError, whose number Django has a text for."""
         host, port = address
         self._config = self.config.replace(
-            bind=(_bind_value(host, port, ipv6),), unix_socket=None, fd=None, endpoint=()
+            bind=(_bind_value(host, port, ipv6),),
+            unix_socket=None,
+            fd=None,
+            endpoint=(),
+            proxy_protocol="off",
         )
         try:
             self._sockets = bind(self._config.listen)

@@ -8,7 +8,7 @@ for Twisted.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .access_log import AccessLogWriter, client_name, open_access_log, printable
+from .access_log import AccessLog, client_name, printable, set_up_access_log
 from .config import (
     GROUPS,
     OPTIONS,
@@ -18,15 +18,11 @@ from .config import (
     LogConfig,
     ProcessConfig,
     ProxyConfig,
-    Resolved,
     ServerConfig,
     TimeoutConfig,
     WebSocketConfig,
-    add_arguments,
     contradictions,
-    describe,
-    merge,
-    resolve,
+    log_level,
 )
 from .exceptions import (
     ApplicationError,
@@ -38,18 +34,27 @@ from .exceptions import (
     ServerError,
 )
 from .interfaces import AccessRecord
-from .options import Group, Layer, Problem, read_environment, read_settings
+from .options import Group, Problem
+from .resolution import (
+    Resolved,
+    add_arguments,
+    add_dry_run_arguments,
+    describe,
+    merge,
+    resolve,
+)
+from .sources import Layer, read_environment, read_settings
 
 if TYPE_CHECKING:
-    from .endpoints import bind
     from .process import ServerProcess, run
     from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
+    from .sockets import bind
 
 _WHAT_SERVES = {
     "Server": ".server",
     "ServerProcess": ".process",
-    "bind": ".endpoints",
+    "bind": ".sockets",
     "forward_twisted_log": ".reactor",
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".server",
@@ -59,7 +64,7 @@ _WHAT_SERVES = {
 __all__ = [
     "GROUPS",
     "OPTIONS",
-    "AccessLogWriter",
+    "AccessLog",
     "AccessRecord",
     "ApplicationError",
     "ClientDisconnected",
@@ -84,20 +89,22 @@ __all__ = [
     "TimeoutConfig",
     "WebSocketConfig",
     "add_arguments",
+    "add_dry_run_arguments",
     "bind",
     "client_name",
     "contradictions",
     "describe",
     "forward_twisted_log",
+    "log_level",
     "loop_in_use",
     "merge",
-    "open_access_log",
     "printable",
     "raise_descriptor_limit",
     "read_environment",
     "read_settings",
     "resolve",
     "run",
+    "set_up_access_log",
 ]
 
 

@@ -1,70 +1,143 @@
-"""The access log: one line for each finished request."""
+"""The access log: each finished request is one record of the logger ``django_daphne.access``.
+
+The record's message is the line in the configured format, its attributes are the request's fields.
+Where lines go, the first of these says: --access-log, the process's logging configuration, the
+command that serves.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
-import re
+import logging
+import secrets
 import sys
 import time
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
+from .access_formats import LINES, client_name, make_entry, printable
 from .config import ServerConfig
 from .exceptions import ConfigurationError
 from .interfaces import AccessRecord
 
-# What a terminal or a log reader would act on, and the quote that ends a field (CVE-2020-7694).
-_UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
+__all__ = ["AccessLog", "client_name", "printable", "set_up_access_log"]
+
+logger = logging.getLogger("django_daphne.access")
+_server_logger = logging.getLogger("django_daphne.server")
 
 
-def printable(data: bytes) -> str:
-    """Return bytes of a client as text that is safe in one line of a log."""
-    return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", data.decode("latin-1"))
+class AccessLog:
+    """Makes a record of the logger from each finished request. Made by `set_up_access_log`.
 
-
-def client_name(record: AccessRecord) -> str | None:
-    """Return ``host:port``, or None on a unix socket."""
-    return None if record.client is None else f"{record.client[0]}:{record.client[1]}"
-
-
-class AccessLogWriter:
-    """Writes daphne's access log format to a stream that flushes each line.
-
-    ``CLIENT - - [day/Mon/year:time] "METHOD /path?query" STATUS SIZE``, local time.
+    The record has level INFO and these attributes: ``client`` ("host:port" or None), ``method``,
+    ``target``, ``http_version``, ``status``, ``size`` (bytes of body), ``duration`` (seconds),
+    ``request_id`` (32 hexadecimal digits, made for the record), ``referer`` and ``user_agent``
+    (None where not sent). What the client wrote is escaped by `printable`.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._second = -1
-        self._timestamp = ""
+    def __init__(self, format_name: str, handler: _LineHandler | None = None) -> None:
+        self._line = LINES[format_name]
+        self._handler = handler
 
     def __call__(self, record: AccessRecord) -> None:
-        """Write one line."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            self._timestamp = time.strftime("%d/%b/%Y:%H:%M:%S", time.localtime(second))
-        self._stream.write(
-            f"{client_name(record)} - - [{self._timestamp}]"
-            f' "{record.method} {printable(record.target)}"'
-            f" {record.status or '-'} {record.size or '-'}\n"
-        )
+        """Log one request, unless the logger's level says no."""
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        entry = make_entry(record, time.time(), secrets.token_hex(16))
+        line = self._line(entry)
+        # logger.info() would also walk the stack to find out who calls.
+        make_record = logging.getLogRecordFactory()
+        log_record = make_record(logger.name, logging.INFO, __file__, 0, line, None, None)
+        log_record.__dict__.update(entry.fields)
+        logger.handle(log_record)
+
+    def close(self) -> None:
+        """Leave the logger as it was before, and close the file that was opened for the log."""
+        if self._handler is not None:
+            self._handler.uninstall()
 
 
-def open_access_log(config: ServerConfig, default: TextIO | None) -> TextIO | None:
-    """Return the stream that access_log names, or ``default`` without one; None is no log.
+def set_up_access_log(config: ServerConfig, default: TextIO | None) -> AccessLog | None:
+    """Return what is to be called with each AccessRecord, or None where nobody wants a log.
+
+    Lines go to the file or standard output that access_log names. Else the configuration of logging
+    decides, where it says something of ``django_daphne.access`` or ``django_daphne``: a handler, a
+    level, no propagation. Else they go to ``default``; None is no log. For a stream the logger gets
+    a handler, in the place of that of an earlier call.
 
     Raises ConfigurationError for a file that cannot be written.
     """
-    path = config.logging.access_log
-    if path is not None and path != "-":
-        try:
-            return Path(path).open("a", buffering=1, encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(
-                f"--access-log {path}: cannot be written to ({error.strerror})."
-            ) from None
-    stream = default if path is None else sys.stdout
+    for handler in list(logger.handlers):
+        if isinstance(handler, _LineHandler):
+            handler.uninstall()
+    path, format_name = config.logging.access_log, config.logging.access_log_format
+    if path is None and _is_configured():
+        return AccessLog(format_name)
+    file = None if path is None or path == "-" else _open(path)
+    stream = file or (default if path is None else sys.stdout)
+    if stream is None:
+        return None
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(line_buffering=True)  # a pipe would be filled in blocks
-    return stream
+        stream.reconfigure(line_buffering=True)  # else it would be filled in blocks
+    return AccessLog(format_name, _LineHandler(stream, closes=file is not None))
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes bare lines. The logger is its own, until ``uninstall`` gives it back as it was."""
+
+    def __init__(self, stream: TextIO, closes: bool) -> None:
+        super().__init__(stream)
+        self._closes = closes
+        self._is_failing = False
+        self._before = (logger.level, logger.propagate, logger.disabled)
+        logger.addHandler(self)
+        logger.setLevel(logger.level or logging.INFO)
+        logger.propagate = False  # the root's handlers would print every line again
+        logger.disabled = False  # by a dictConfig that does not know this logger
+
+    def uninstall(self) -> None:
+        """Take the handler off the logger, once."""
+        if self in logger.handlers:
+            level, logger.propagate, logger.disabled = self._before
+            logger.setLevel(level)
+            logger.removeHandler(self)
+            self.close()
+            if self._closes:
+                with contextlib.suppress(OSError):  # of a disk that is still full
+                    self.stream.close()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message, with escapes for what the stream's encoding does not have."""
+        text = record.getMessage()
+        try:
+            if not text.isascii():
+                encoding = self.stream.encoding or "utf-8"
+                text = text.encode(encoding, "backslashreplace").decode(encoding)
+            self.stream.write(f"{text}\n")
+        except Exception:  # noqa: BLE001 - the request was answered, whatever happens to its line
+            self.handleError(record)
+        else:
+            self._is_failing = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say that the log cannot be written, but not for every request."""
+        if not self._is_failing:
+            self._is_failing = True
+            name = getattr(self.stream, "name", self.stream)
+            _server_logger.error("The access log %s cannot be written: %s", name, sys.exception())
+
+
+def _is_configured() -> bool:
+    """Tell whether the configuration of logging says anything of the log."""
+    loggers = (logger, logging.getLogger("django_daphne"))
+    return any(each.handlers or each.level or not each.propagate for each in loggers)
+
+
+def _open(path: str) -> TextIO:
+    try:
+        return Path(path).open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--access-log {path}: cannot be written to ({error.strerror})."
+        ) from None

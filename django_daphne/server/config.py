@@ -7,42 +7,17 @@ Sizes are in bytes, times in seconds; None is "no limit" or "never" unless the f
 
 from __future__ import annotations
 
-import argparse
-import ipaddress
 import logging
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import options
+from .addresses import BIND_FORMS, TRUSTED_FORMS, ProxyProtocol, TrustedPeers, parse_bind
 from .exceptions import ConfigurationError
-from .options import Group, Layer, Option, option
-
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
-BIND_FORMS = "host, host:port or [IPv6 address]:port"
-
-_BRACKETED = re.compile(r"\[(?P<host>[^\[\]]*)\](:(?P<port>[0-9]{1,5}))?")
-_PLAIN = re.compile(r"(?P<host>[^\s:/\[\]*?#@,]+)(:(?P<port>[0-9]{1,5}))?")
-
-
-def parse_bind(value: str) -> tuple[str, int | None]:
-    """Split a bind value into host, without brackets, and port, None where it names none.
-
-    Raise ValueError for anything but host, host:port, an IPv6 address without brackets and port,
-    and [IPv6 address] with or without port.
-    """
-    if value.count(":") > 1 and "[" not in value:
-        return str(ipaddress.IPv6Address(value)), None
-    match = _BRACKETED.fullmatch(value) or _PLAIN.fullmatch(value)
-    if match is None or int(match["port"] or 0) > 65535:
-        raise ValueError(value)
-    host = match["host"]
-    if value.startswith("["):
-        host = str(ipaddress.IPv6Address(host))
-    return host, None if match["port"] is None else int(match["port"])
+from .options import Group, Option, option
+from .sources import read_values
 
 
 def _is_log_format(value: str) -> bool:
@@ -51,7 +26,7 @@ def _is_log_format(value: str) -> bool:
 
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-_is_root_path = re.compile(r"(/[^\x00-\x20\x7f?#]*[^\x00-\x20\x7f?#/])?").fullmatch
+is_root_path = re.compile(r"(/[^\x00-\x20\x7f?#]*[^\x00-\x20\x7f?#/])?").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
 
 _CLOSED = "the connection is closed"
@@ -69,14 +44,14 @@ def _timeout(default: float | None, help: str, outcome: str, **traits: Any) -> f
     return option(default, help=help, outcome=outcome, unit="seconds", **traits)
 
 
-def _header(part: str, usual: str) -> str | None:
-    text = f"The header with the client's {part}, with --proxy-headers."
-    allowed = "the name of a header"
-    return option(None, help=text, rule=_is_token, allowed=allowed, none_means=usual)
+_FIELD_NAME: dict[str, Any] = {
+    "rule": lambda name: _is_token(name) and name.lower() not in ("forwarded", "host"),
+    "allowed": "the name of a header other than Host and Forwarded",
+}
 
 
 class ListenConfig(Group, title="Listening"):
-    """Say where the server listens; `tcp_addresses` applies the defaults."""
+    """Say where the server listens."""
 
     bind: tuple[str, ...] = option(
         (),
@@ -96,14 +71,36 @@ class ListenConfig(Group, title="Listening"):
     unix_socket: str | None = option(
         None, help="The path of a Unix socket to listen on.", short="-u", path=True
     )
+    unix_socket_mode: int = option(
+        0o666,
+        help="The permissions of the Unix socket, octal; its folder can narrow them.",
+        octal=True,
+        minimum=0,
+        maximum=0o777,
+        allowed='octal digits such as "660", in Python 0o660',
+    )
+    unix_socket_owner: str | None = option(
+        None, help="The user, by name or number, who will own the Unix socket.", none_means="yours"
+    )
+    unix_socket_group: str | None = option(
+        None, help="The group, by name or number, of the Unix socket.", none_means="yours"
+    )
     fd: int | None = option(
-        None, help="The number of an inherited descriptor, a listening socket.", minimum=0
+        None,
+        help="The number of an inherited descriptor, a listening socket.",
+        minimum=0,
+        maximum=2**31 - 1,
     )
     endpoint: tuple[str, ...] = option(
         (), help="A Twisted endpoint string to listen on.", short="-e", rule=all
     )
     backlog: int = option(
         2048, help="Connections waiting to be accepted.", minimum=1, maximum=2**31 - 1
+    )
+    proxy_protocol: ProxyProtocol = option(
+        "off",
+        help="The PROXY protocol that every connection has to begin with, from a trusted proxy;"
+        ' -b "HOST:PORT proxy_protocol=MODE" says it of one address.',
     )
 
 
@@ -121,19 +118,42 @@ class HTTPConfig(Group, title="HTTP"):
     root_path: str = option(
         "",
         help="The path under which the application is mounted: root_path of every scope.",
-        rule=_is_root_path,
+        rule=is_root_path,
         allowed='a path that starts with "/" and does not end with "/", or an empty text',
     )
 
 
-class ProxyConfig(Group, title="Proxy headers"):
-    """Say which headers of a trusted proxy are believed."""
+class ProxyConfig(Group, title="Proxies"):
+    """Say which proxies are believed, and what they say."""
 
-    proxy_headers: bool = option(
-        False, help="Believe X-Forwarded-For, -Port and -Proto; only where a proxy sets them."
+    trusted_proxies: tuple[str, ...] = option(
+        ("127.0.0.0/8", "::1", "unix"),
+        help=f"Who is believed about clients: {TRUSTED_FORMS}.",
+        rule=lambda values: bool(TrustedPeers(values)),
+        allowed=f"a list, each {TRUSTED_FORMS}",
+        commas=True,
+        negatable=True,
     )
-    proxy_headers_host: str | None = _header("address", "X-Forwarded-For")
-    proxy_headers_port: str | None = _header("port", "X-Forwarded-Port")
+    proxy_headers: bool = option(
+        False, help="Believe the headers of trusted proxies about client, scheme and port."
+    )
+    proxy_headers_format: Literal["auto", "x-forwarded", "forwarded"] = option(
+        "auto",
+        help="The headers that the proxy sets: X-Forwarded-For, -Proto and -Port, or Forwarded of"
+        " RFC 7239; auto takes what is there, and refuses a request with both.",
+    )
+    proxy_headers_host: str | None = option(
+        None,
+        help="The header with the client's address, with --proxy-headers.",
+        none_means="X-Forwarded-For",
+        **_FIELD_NAME,
+    )
+    proxy_headers_port: str | None = option(
+        None,
+        help="The header with the client's port, with --proxy-headers.",
+        none_means="the port behind the address, if it has one",
+        **_FIELD_NAME,
+    )
 
 
 class LimitsConfig(Group, title="Limits"):
@@ -256,6 +276,10 @@ class LogConfig(Group, title="Logging"):
     access_log: str | None = option(
         None, help='A file for the access log; "-" is standard output.', path=True
     )
+    access_log_format: Literal["daphne", "combined", "extended", "json"] = option(
+        "daphne",
+        help="The format of the access log; extended is combined with duration and request id.",
+    )
     log_fmt: str = option(
         "%(asctime)-15s %(levelname)-8s %(message)s",
         help="The format of log lines.",
@@ -270,6 +294,11 @@ class LogConfig(Group, title="Logging"):
         maximum=3,
         core_only=True,
     )
+
+
+def log_level(verbosity: int) -> int:
+    """Return the level of Python's logging module for a verbosity from 0 to 3."""
+    return (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[verbosity]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +333,7 @@ class ServerConfig:
 
         Raise ConfigurationError naming every unknown name, wrong value and contradiction.
         """
-        changes = options.read_values(OPTIONS, values)
+        changes = read_values(OPTIONS, values)
         config = self.from_values(self.values() | changes.plain())
         if problems := [*map(str, changes.problems), *contradictions(config)]:
             raise ConfigurationError("\n".join(problems))
@@ -315,84 +344,21 @@ GROUPS: Mapping[str, type[Group]] = typing.get_type_hints(ServerConfig)
 OPTIONS: tuple[Option, ...] = tuple(o for group in GROUPS.values() for o in group.options)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """Hold a configuration, the origin of each value by field name, and warnings."""
-
-    config: ServerConfig
-    origins: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
-
-
-def tcp_addresses(listen: ListenConfig) -> tuple[tuple[str, int], ...]:
-    """Return the TCP addresses as (host, port), hosts without brackets; may be none."""
-    port = DEFAULT_PORT if listen.port is None else listen.port
-    if listen.bind:
-        pairs = map(parse_bind, listen.bind)
-        return tuple((host, port if own is None else own) for host, own in pairs)
-    elsewhere = listen.unix_socket is not None or listen.fd is not None or listen.endpoint
-    return () if elsewhere and listen.port is None else ((DEFAULT_HOST, port),)
-
-
 def contradictions(config: ServerConfig, origins: Mapping[str, str] | None = None) -> list[str]:
     """Return a text for each value that another one rules out, naming where it came from."""
-    return [
-        f"{(origins or {}).get(name, name)}: --proxy-headers has to be passed for this parameter."
-        for name in ("proxy_headers_host", "proxy_headers_port")
-        if getattr(config.proxy, name) is not None and not config.proxy.proxy_headers
-    ]
-
-
-def add_arguments(
-    parser: argparse.ArgumentParser, *, core: bool, groups: Iterable[type[Group]] | None = None
-) -> None:
-    """Add the flags of the groups (default: all); `core` adds those that Django must not see."""
-    for group in GROUPS.values() if groups is None else groups:
-        options.add_group_arguments(parser, group, core=core)
-
-
-def merge(layers: Sequence[Layer]) -> Resolved:
-    """Return what the layers make, an earlier one winning; do not look at their problems."""
-    values = {item.name: item.default for item in OPTIONS}
-    origins = dict.fromkeys(values, "default")
-    for layer in reversed(layers):
-        values |= layer.plain()
-        origins |= {name: origin for name, (_, origin) in layer.values.items()}
-    warnings = tuple(str(warning) for layer in layers for warning in layer.warnings)
-    return Resolved(config=ServerConfig.from_values(values), origins=origins, warnings=warnings)
-
-
-def resolve(
-    flags: Mapping[str, Any],
-    environ: Mapping[str, str],
-    settings: object,
-    fallbacks: Layer | None = None,
-) -> Resolved:
-    """Return the configuration that the sources make: flags, environment, settings, defaults.
-
-    `flags` maps field names to what argparse made of `add_arguments`; `settings` is the dictionary
-    settings.DAPHNE; `fallbacks` stands just above the defaults. Raise one ConfigurationError with
-    a line for every problem; unknown environment variables are only warnings.
-    """
-    layers = [
-        options.read_values(OPTIONS, flags, flags=True),
-        options.read_environment(OPTIONS, environ),
-        options.read_settings(OPTIONS, settings),
-        fallbacks or Layer(),
-    ]
-    resolved = merge(layers)
-    problems = [str(problem) for layer in layers for problem in layer.problems]
-    problems += contradictions(resolved.config, resolved.origins)
-    if problems:
-        raise ConfigurationError("\n".join(problems))
-    return resolved
-
-
-def describe(resolved: Resolved) -> str:
-    """Return a table with the name, value, unit and origin of every option, a line each."""
-    rows = [("option", "value", "unit", "from")]
-    for item, value in zip(OPTIONS, resolved.config.values().values(), strict=True):
-        shown = item.format(value) or "(empty)"
-        rows.append((item.name, shown, item.unit, resolved.origins[item.name]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    proxy, listen = config.proxy, config.listen
+    found: dict[str, str] = {}
+    if not proxy.proxy_headers:
+        for name in ("proxy_headers_format", "proxy_headers_host", "proxy_headers_port"):
+            if getattr(proxy, name) not in (None, "auto"):
+                found[name] = "--proxy-headers has to be passed for this parameter."
+    elif proxy.proxy_headers_format == "forwarded":
+        for name in ("proxy_headers_host", "proxy_headers_port"):
+            if getattr(proxy, name) is not None:
+                found[name] = "it means nothing with --proxy-headers-format forwarded."
+    if listen.proxy_protocol != "off" and listen.endpoint:
+        found["proxy_protocol"] = (
+            'it does not reach the endpoints of --endpoint: begin those with "haproxy:" and say'
+            ' "proxy_protocol=MODE" behind an address of --bind.'
+        )
+    return [f"{(origins or {}).get(name, name)}: {text}" for name, text in found.items()]

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from twisted.internet.protocol import Protocol
@@ -23,18 +22,22 @@ from .interfaces import (
     AccessRecord,
     Clock,
     ConnectionContext,
+    HTTPStream,
+    Origin,
+    RequestHead,
     Transport,
 )
 from .protocols.deadlines import Deadlines, DeadlineWheel
 from .protocols.http11 import HTTP11
 from .protocols.responses import DefaultHeaders
+from .proxy_headers import ProxyHeaders
 
 
 class LoopClock:
     """The time and the timers of an event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.now = loop.time
+        self.now = time.monotonic  # uvloop's time stands still within a turn
         self.call_later = loop.call_later
 
 
@@ -69,6 +72,7 @@ class ServerContext:
     call_soon: Callable[..., object]
     wheel: DeadlineWheel = field(init=False)
     cycles: CycleContext = field(init=False)
+    proxy_headers: ProxyHeaders = field(init=False)
     admission: RequestLimit | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
@@ -86,6 +90,7 @@ class ServerContext:
             body_limit=self.config.limits.body_buffer_size,
             close_timeout=self.config.timeouts.application_close_timeout,
         )
+        self.proxy_headers = ProxyHeaders(self.config.proxy)
         self.default_headers = DefaultHeaders(self.config.http.server_name, time.time)
 
     def remove(self, connection: Connection) -> None:
@@ -113,6 +118,9 @@ class RefusedConnection(Protocol):
     def resume_sending(self) -> None:
         """Nothing is sent."""
 
+    def introduced(self) -> None:
+        """Nobody asks."""
+
 
 class Connection(Protocol):
     """A connection from its first byte to its last."""
@@ -123,28 +131,23 @@ class Connection(Protocol):
         self._context = context
         self._deadlines = Deadlines(context.wheel)
         self._protocol: HTTP11
+        self._late_origin: Origin | None = None  # what was not known when it was made
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
 
     def connectionMade(self) -> None:
         context, transport = self._context, self.transport
         config = context.config
-        peer, host, is_tls = transport.peer, transport.host, transport.is_tls
-        scopes = ScopeFactory(
-            scheme="https" if is_tls else "http",
-            client=peer,
-            server=host,
-            root_path=config.http.root_path,
-            state=context.state,
-        )
+        self._note_origin()
+        self._scopes = ScopeFactory(self._origin, context.state)
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
         self._protocol = HTTP11(
             ConnectionContext(
                 config=config,
                 clock=context.clock,
-                client=peer,
-                create_cycle=partial(ApplicationCycle, context.cycles, scopes),
+                client=transport.peer,
+                create_cycle=self._create_cycle,
                 call_soon=context.call_soon,
                 default_headers=context.default_headers,
                 admission=context.admission,
@@ -164,6 +167,21 @@ class Connection(Protocol):
         self._protocol.connection_lost()
         self._deadlines.cancel_all()
 
+    def introduced(self) -> None:
+        """Take note that a proxy has said of the transport whose connection it is."""
+        self._note_origin()
+        self._late_origin = self._origin
+
+    def _note_origin(self) -> None:
+        context, transport = self._context, self.transport
+        self._origin = Origin(
+            client=transport.peer,
+            scheme="https" if transport.is_secure else "http",
+            server=transport.host,
+            root_path=context.config.http.root_path,
+        )
+        self._is_trusted = context.proxy_headers.trusts(transport.peer)
+
     # The transport's backpressure.
 
     def pause_sending(self) -> None:
@@ -173,6 +191,19 @@ class Connection(Protocol):
     def resume_sending(self) -> None:
         """Tell the protocol that the client reads on."""
         self._protocol.resume_sending()
+
+    # The ring.
+
+    def _create_cycle(self, head: RequestHead, stream: HTTPStream) -> ApplicationCycle:
+        """Return the ASGI side of a request. Raises PeerError when proxies contradict each other.
+
+        Part of the hot path: the look for a proxy's headers costs what making a dict does.
+        """
+        proxy_headers = self._context.proxy_headers
+        head.origin = self._late_origin
+        if not proxy_headers.names.isdisjoint(dict(head.headers)):
+            head.origin = proxy_headers.read(head.headers, self._origin, self._is_trusted)
+        return ApplicationCycle(self._context.cycles, self._scopes, head, stream)
 
     # The server's wishes.
 

@@ -1,39 +1,33 @@
-"""Listening: our own sockets on the loop's native servers, and Twisted's endpoint strings.
-
-Sockets are bound here and not by the loop, so that a busy port is one clear line before anything
-has started, and so that the port of ``--port 0`` is known.
-"""
+"""Accepting: on bound sockets, behind a PROXY protocol header, on Twisted's endpoint strings."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import secrets
+import logging
 import socket
-import stat
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from zope.interface import implementer
 
-from .config import ListenConfig, tcp_addresses
+from .addresses import TrustedPeers
 from .exceptions import ListenError
-from .transports import ConnectionFactory, NativeTransport, TwistedTransport
+from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
+from .sockets import BoundSocket
+from .transports import ConnectionFactory, NativeTransport
+from .twisted_transport import TwistedTransport
+from .types import Address
+
+logger = logging.getLogger("django_daphne.server")
 
 # Connections accepted in one go, so that the limit on them is met before that on descriptors.
-_MAX_ACCEPTS = 16
-
-_REASONS = {
-    errno.EADDRINUSE: "that address is already in use",
-    errno.EACCES: "permission denied",
-    errno.EADDRNOTAVAIL: "that address is not one of this machine's",
-    errno.EAFNOSUPPORT: "that kind of address is not supported here",
-    errno.ENAMETOOLONG: "the path is too long",
-    errno.ENOENT: "there is no such directory",
-}
+_MAX_ACCEPTS: Final = 16
+# Connections that may be between accept and the end of their PROXY protocol header.
+_MAX_INTRODUCTIONS: Final = 256
+# Bytes looked at in one go for a PROXY protocol header.
+_PEEK: Final = 4096
+# Seconds without accepting, when there are no descriptors left.
+_ACCEPT_PAUSE: Final = 1.0
 
 
 class Listener(Protocol):
@@ -44,7 +38,7 @@ class Listener(Protocol):
         """Say where, for people: ``TCP address 127.0.0.1:8000``."""
 
     @property
-    def address(self) -> tuple[str, int] | None:
+    def address(self) -> Address:
         """Return host and port, or None where there is none."""
 
     async def close(self) -> None:
@@ -52,35 +46,169 @@ class Listener(Protocol):
 
 
 class SocketListener:
-    """Accepts on a listening socket of ours with a native server of the loop."""
+    """Accepts on a bound socket with a native server of the loop."""
 
-    def __init__(self, sock: socket.socket, description: str, unlink: Path | None = None) -> None:
-        self._socket = sock
-        self._unlink = None if unlink is None else (unlink, unlink.stat().st_ino)
+    def __init__(self, bound: BoundSocket) -> None:
+        self._bound = bound
         self._server: asyncio.Server | None = None
-        self.description = description
-        name = sock.getsockname()
-        self.address: tuple[str, int] | None = name[:2] if isinstance(name, tuple) else None
+        self.description = bound.description
+        self.address = bound.address
 
-    async def start(self, factory: ConnectionFactory, backlog: int) -> None:
+    async def start(self, connect: ConnectionFactory, backlog: int) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: NativeTransport(factory), sock=self._socket, backlog=_MAX_ACCEPTS
+            lambda: NativeTransport(connect), sock=self._bound.socket, backlog=_MAX_ACCEPTS
         )
         # asyncio takes the backlog for the number of connections to accept in one go, too.
-        self._socket.listen(backlog)
+        self._bound.socket.listen(backlog)
 
     async def close(self) -> None:
-        """Accept no more; remove a unix socket's path if it is still ours."""
+        """Accept no more."""
+        self._bound.remove_path()
         if self._server is not None:
             self._server.close()
-        self._socket.close()
-        if self._unlink is not None:
-            path, inode = self._unlink
-            with suppress(OSError):  # somebody was faster
-                if path.stat().st_ino == inode:
-                    path.unlink()
+        self._bound.close()
+
+
+class ProxyListener:
+    """Accepts on a bound socket connections that begin with a PROXY protocol header.
+
+    The header comes before everything else, TLS included, and often in one packet with what
+    follows. So it is taken from the socket, to the byte, before the loop has a transport for it.
+    """
+
+    def __init__(
+        self,
+        bound: BoundSocket,
+        versions: Versions,
+        connect: ConnectionFactory,
+        trusted: TrustedPeers,
+        timeout: float | None,
+    ) -> None:
+        """Take connections of trusted peers only; ``timeout`` is for their whole header."""
+        self._bound = bound
+        self._versions = versions
+        self._connect = connect
+        self._trusted = trusted
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        # Tasks that wait for a header, with their sockets, and those that have it.
+        self._introductions: dict[asyncio.Task[None], socket.socket] = {}
+        self._handovers: set[asyncio.Task[None]] = set()
+        self._paused: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._has_warned = False
+        self.description = f"{bound.description} (PROXY protocol)"
+        self.address = bound.address
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._loop.add_reader(self._bound.socket.fileno(), self._accept)
+
+    async def close(self) -> None:
+        """Accept no more, and drop whoever was not introduced yet."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._bound.remove_path()
+        self._pause(None)
+        for task in self._introductions:
+            task.cancel()
+        # A hand-over is waited for: cancelled, uvloop would make a connection that never ends.
+        if waiting := [*self._introductions, *self._handovers]:
+            await asyncio.wait(waiting)
+        self._bound.close()
+
+    def _accept(self) -> None:
+        for _ in range(_MAX_ACCEPTS):
+            if len(self._introductions) >= _MAX_INTRODUCTIONS:
+                self._pause(None)  # until one of them has ended
+                return
+            try:
+                sock, name = self._bound.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as error:
+                logger.error("No connection can be accepted on %s: %s", self.description, error)
+                self._pause(_ACCEPT_PAUSE)
+                return
+            sock.setblocking(False)
+            host = name[0] if isinstance(name, tuple) else None
+            if not self._trusted.trust(host):
+                self._refuse(sock, f"{host or 'a unix socket'} is none of the trusted proxies")
+                continue
+            task = self._loop.create_task(self._introduce(sock))
+            self._introductions[task] = sock
+            task.add_done_callback(self._introduced)
+
+    async def _introduce(self, sock: socket.socket) -> None:
+        """Read the header, then hand the connection to the loop."""
+        reader = HeaderReader(self._versions)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while reader.header is None:
+                    await self._readable(sock)
+                    ahead = sock.recv(_PEEK, socket.MSG_PEEK)
+                    if not ahead:
+                        raise ProxyProtocolError("the connection ended before its header did")
+                    sock.recv(reader.feed(ahead))
+            introduction = reader.header
+            self._hand_over()
+            await self._loop.connect_accepted_socket(
+                lambda: NativeTransport(self._connect, introduction), sock
+            )
+        except ProxyProtocolError as error:
+            self._refuse(sock, str(error))
+        except TimeoutError:
+            self._refuse(sock, "no PROXY protocol header came in time")
+        except OSError:
+            sock.close()  # whoever it was has gone
+
+    async def _readable(self, sock: socket.socket) -> None:
+        """Return when there is something to read."""
+        readable = self._loop.create_future()
+        self._loop.add_reader(sock, _set, readable)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(sock)
+
+    def _hand_over(self) -> None:
+        """Take note that the running task has its header."""
+        if (task := asyncio.current_task()) is not None:
+            self._introductions.pop(task, None)
+            self._handovers.add(task)
+
+    def _introduced(self, task: asyncio.Task[None]) -> None:
+        self._handovers.discard(task)
+        sock = self._introductions.pop(task, None)
+        if sock is not None:
+            sock.close()  # it was not handed over
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("Internal error on %s", self.description, exc_info=task.exception())
+        if self._paused is None and not self._is_closed:
+            self.start()
+
+    def _pause(self, seconds: float | None) -> None:
+        """Stop accepting, for so long or until ``start`` is called."""
+        self._loop.remove_reader(self._bound.socket.fileno())
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+        if seconds is not None:
+            self._paused = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = None
+        self.start()
+
+    def _refuse(self, sock: socket.socket, reason: str) -> None:
+        """Close a connection; say so loudly the first time, for it is often a mistake of ours."""
+        sock.close()
+        level = logging.DEBUG if self._has_warned else logging.WARNING
+        logger.log(level, "A connection to %s is closed: %s", self.description, reason)
+        self._has_warned = True
 
 
 class TwistedListener:
@@ -100,133 +228,12 @@ class TwistedListener:
         await maybeDeferred(self._port.stopListening).asFuture(asyncio.get_running_loop())
 
 
-def bind(listen: ListenConfig) -> list[SocketListener]:
-    """Bind every socket that the configuration names; endpoint strings are ``listen_endpoint``'s.
-
-    Raises ListenError for the first that cannot be, and then none stays bound.
-    """
-    listeners: list[SocketListener] = []
-    try:
-        for host, port in tcp_addresses(listen):
-            listeners.extend(_bind_tcp(host, port, listen.backlog))
-        if listen.unix_socket is not None:
-            listeners.append(_bind_unix(listen.unix_socket, listen.backlog))
-        if listen.fd is not None:
-            listeners.append(_inherit(listen.fd))
-    except BaseException:
-        for listener in listeners:
-            listener._socket.close()
-        raise
-    return listeners
-
-
-def _listen_error(where: str, error: OSError) -> ListenError:
-    reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-    return ListenError(f"Couldn't listen on {where}: {reason}.", error.errno)
-
-
-def _bind_tcp(host: str, port: int, backlog: int) -> list[SocketListener]:
-    """Bind every address that a host name stands for, all on the same port."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ListenError(
-            f"Couldn't listen on {_where(host, port)}: {error.strerror or error}."
-        ) from None
-    listeners: list[SocketListener] = []
-    skipped: OSError | None = None
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        bound_port = listeners[0].address[1] if listeners and listeners[0].address else port
-        sock = None
-        try:
-            sock = socket.socket(family, kind, protocol)
-            if os.name == "posix":
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((address[0], bound_port, *address[2:]))
-            # Two sockets may be bound to a port; listening on it is what fails for the second.
-            sock.listen(backlog)
-            sock.setblocking(False)
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            skipped = error
-            # A name may stand for an address of a family that is switched off.
-            if len(found) > 1 and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                continue
-            for listener in listeners:
-                listener._socket.close()
-            raise _listen_error(_where(host, port), error) from None
-        name = sock.getsockname()
-        listeners.append(SocketListener(sock, f"TCP address {_where(name[0], name[1])}"))
-    if not listeners and skipped is not None:
-        raise _listen_error(_where(host, port), skipped)
-    return listeners
-
-
-def _where(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bind_unix(name: str, backlog: int) -> SocketListener:
-    """Bind under a temporary name and rename, so that the path is never without a listener.
-
-    A socket that nobody answers on was left by a server that died, and is replaced.
-    """
-    where = f"unix socket {name}"
-    path = Path(name)
-    if not hasattr(socket, "AF_UNIX"):
-        raise ListenError(f"Couldn't listen on {where}: there are no unix sockets here.")
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ListenError(f"Couldn't listen on {where}: there is a file that is no socket.")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(1.0)
-            with suppress(ConnectionRefusedError):
-                probe.connect(name)
-                raise ListenError(f"Couldn't listen on {where}: a server answers on it.")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise _listen_error(where, error) from None
-    temporary = Path(f"{name}.{secrets.token_hex(4)}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(temporary))
-        try:
-            sock.listen(backlog)
-            sock.setblocking(False)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
-    except OSError as error:
-        sock.close()
-        raise _listen_error(where, error) from None
-    return SocketListener(sock, where, unlink=path)
-
-
-def _inherit(descriptor: int) -> SocketListener:
-    """Take a listening socket over from the process that started this one."""
-    where = f"descriptor {descriptor}"
-    try:
-        sock = socket.socket(fileno=os.dup(descriptor))
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            sock.close()
-            raise ListenError(f"Couldn't listen on {where}: it is no listening socket.")
-    except OSError as error:
-        raise _listen_error(where, error) from None
-    sock.setblocking(False)
-    return SocketListener(sock, where)
-
-
 async def listen_endpoint(
     reactor: Any, endpoint: str, factory: ConnectionFactory
 ) -> TwistedListener:
     """Listen on a Twisted endpoint string. Raises ListenError naming it."""
     from twisted.internet.endpoints import serverFromString
-    from twisted.internet.interfaces import IProtocolNegotiationFactory
+    from twisted.internet.interfaces import IListeningPort, IProtocolNegotiationFactory
     from twisted.internet.protocol import Factory
 
     @implementer(IProtocolNegotiationFactory)
@@ -245,9 +252,16 @@ async def listen_endpoint(
     except Exception as error:
         # Plug-ins raise what they like; whatever it is, this endpoint cannot be listened on.
         raise ListenError(f"Couldn't listen on endpoint {endpoint}: {error}") from error
+    if not IListeningPort.providedBy(port):
+        raise ListenError(f"Couldn't listen on endpoint {endpoint}: it opens no port.")
     return TwistedListener(port, endpoint)
 
 
-def addresses(listeners: Sequence[Listener]) -> list[tuple[str, int]]:
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def addresses(listeners: Sequence[Listener | BoundSocket]) -> list[tuple[str, int]]:
     """Return host and port of the listeners that have them."""
     return [listener.address for listener in listeners if listener.address is not None]

@@ -5,6 +5,8 @@
     ├── ListenError             the operator's: an address that cannot be listened on
     ├── LifespanFailure         the application's: it refused to start
     ├── PeerError               the client's: carries the status to answer with
+    ├── WebSocketError          the client's: carries the code of the close frame to answer with
+    ├── ProxyProtocolError      a proxy's: its header is none (in ``proxy_protocol``)
     └── ApplicationError        the application's: a message that ASGI does not allow here
     ClientDisconnected          nobody's: the client left; an OSError, as ASGI asks
 
@@ -21,6 +23,7 @@ __all__ = [
     "ListenError",
     "PeerError",
     "ServerError",
+    "WebSocketError",
 ]
 
 
@@ -61,6 +64,19 @@ class PeerError(ServerError):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+        self.reason = reason
+
+
+class WebSocketError(ServerError):
+    """The client of a WebSocket broke the protocol or a limit.
+
+    ``code`` is that of the close frame to answer with (RFC 6455, section 7.4); the text is for the
+    log.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
         self.reason = reason
 
 

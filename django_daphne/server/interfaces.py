@@ -10,7 +10,7 @@ for something the other side of the ring did wrong, except where the docstring s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +52,10 @@ class Transport(Protocol):
     def is_tls(self) -> bool: ...
 
     @property
+    def is_secure(self) -> bool:
+        """Whether the client spoke TLS, be it to a proxy that said so (PROXY protocol)."""
+
+    @property
     def alpn(self) -> str | None: ...
 
     @property
@@ -87,12 +91,26 @@ class Transport(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, by the connection or by what a trusted proxy says of it.
+
+    ``client`` and ``server`` are None where nobody knows. ``scheme`` is "http" or "https".
+    """
+
+    client: Address
+    scheme: str
+    server: Address
+    root_path: str
+
+
 class RequestHead:
     """A request before its body, as every HTTP version gives it.
 
     ``target`` is what the client asked for, for the log; ``path`` and ``query`` are its parts, not
     decoded. ``headers`` have lower-case names and the order of the wire. ``has_body`` says whether
     the client announced a body that is not empty; its length is ``content_length``, None in chunks.
+    ``origin`` is None while it is the connection's.
     """
 
     # One is made for each request. What most requests do not have is set where it is there.
@@ -101,6 +119,7 @@ class RequestHead:
     content_length: int | None = None
     expect_continue = False
     accepts_trailers = False
+    origin: Origin | None = None
 
     def __init__(
         self,
@@ -186,7 +205,10 @@ class HTTPStream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
-    """One finished exchange, for the access log. ``duration`` is in seconds, ``size`` in bytes."""
+    """One finished exchange, for the access log. ``duration`` is in seconds, ``size`` in bytes.
+
+    ``headers`` are those of the request, with lower-case names. ``http_version`` is "1.1" or "2".
+    """
 
     client: Address
     method: str
@@ -195,6 +217,7 @@ class AccessRecord:
     status: int
     size: int
     duration: float
+    headers: Sequence[Header]
 
 
 class Admission(Protocol):

@@ -10,18 +10,17 @@ else follows from the field's name, its annotation and the traits given there:
 
 Texts (flags, environment) are parsed and then checked like Python values (settings, code). The
 annotations may be bool, int, float, str, `tuple[str, ...]`, a `Literal` of strings, or `| None`.
+Where values come from is `sources`.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
 import math
 import os
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeVar
 
 from .exceptions import ConfigurationError
@@ -37,6 +36,7 @@ _NUMBERS: dict[type, re.Pattern[str]] = {
     int: re.compile(r"[+-]?[0-9]+"),
     float: re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"),
 }
+_OCTAL = re.compile(r"(0o)?[0-7]+")
 _NOUNS: dict[type, str] = {
     bool: "True or False",
     int: "a whole number",
@@ -44,13 +44,6 @@ _NOUNS: dict[type, str] = {
     str: "a text",
     tuple: "a list of texts",
 }
-
-# Kubernetes describes every Service to every pod in variables named after the Service, and one that
-# is called "django-daphne" (or "django-daphne-web") gets our prefix. They say nothing about us.
-_KUBERNETES_NAME = re.compile(
-    rf"{ENVIRONMENT_PREFIX}(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
-)
-_KUBERNETES_VALUE = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,8 +69,9 @@ class Traits:
     `none_values` are numbers that stand for None, and `none_means` says what None does. `rule`
     refuses a value by a false result or a ValueError; `allowed` then completes "Expected ...".
     A `negatable` option also has a `--no-` flag, which stores the empty value of its type.
-    `variables` are environment variables that are read after the option's own. A `core_only`
-    option is a flag of the Django-free command line and nothing else.
+    `variables` are environment variables that are read after the option's own. Texts of an `octal`
+    number are read and written in base 8; a flag with `commas` may hold several values. A
+    `core_only` option is a flag of the Django-free command line and nothing else.
     """
 
     help: str
@@ -93,6 +87,8 @@ class Traits:
     rule: Callable[[Any], object] | None = None
     allowed: str = ""
     path: bool = False
+    octal: bool = False
+    commas: bool = False
     negatable: bool = False
     core_only: bool = False
 
@@ -169,6 +165,8 @@ class Option(Traits):
             return str(value).lower()
         if isinstance(value, float) and value.is_integer():
             return str(int(value))
+        if self.octal:
+            return f"{value:o}"
         return ",".join(value) if isinstance(value, tuple) else str(value)
 
     def expected(self, none: str = "none") -> str:
@@ -194,7 +192,9 @@ class Option(Traits):
             return None
         if self.kind is tuple:
             return tuple(filter(None, map(str.strip, text.split(","))))
-        if self.kind in _NUMBERS and _NUMBERS[self.kind].fullmatch(bare):
+        if self.octal and _OCTAL.fullmatch(bare):
+            return int(bare, 8)
+        if self.kind in _NUMBERS and not self.octal and _NUMBERS[self.kind].fullmatch(bare):
             return self.kind(bare)
         # What cannot be parsed stays a text, which is then not of the type.
         return _WORDS.get(bare, text) if self.kind is bool else text
@@ -273,126 +273,3 @@ def _bind(field: dataclasses.Field[Any], hint: Any) -> Option:
         default=field.default,
     )
     return dataclasses.replace(bound, default=bound.check(field.default, field.name))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layer:
-    """Hold what one source says: checked values, with their origins, and problems."""
-
-    values: dict[str, tuple[Any, str]] = dataclasses.field(default_factory=dict)
-    problems: list[Problem] = dataclasses.field(default_factory=list)
-    warnings: list[Problem] = dataclasses.field(default_factory=list)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the values without their origins."""
-        return {name: value for name, (value, _) in self.values.items()}
-
-    def add(self, item: Option, value: Any, where: str, *, text: bool = False) -> None:
-        """Check a value (or parse a text) and keep it, or the problem with it."""
-        try:
-            self.values[item.name] = (item.check(value, where, text=text), where)
-        except ConfigurationError:
-            self.problems.append(item.refuse(value, where, text=text))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the sentence that suggests the known name most like this one, or ""."""
-    return "".join(f"Did you mean {m}?" for m in difflib.get_close_matches(name, list(known), n=1))
-
-
-def read_values(options: Sequence[Option], values: Mapping[str, Any], flags: bool = False) -> Layer:
-    """Read Python values by field name; as `flags`, from argparse, a str is text to parse."""
-    layer = Layer()
-    by_name = {item.name: item for item in options}
-    for name, value in values.items():
-        if (item := by_name.get(name)) is None:
-            text, hint = f"no option {name!r}.", nearest(name, by_name)
-            layer.problems.append(Problem(kind="unknown", text=text, hint=hint))
-        elif not flags:
-            layer.add(item, value, name)
-        elif item.kind is tuple and isinstance(value, str):
-            layer.add(item, (value,), f"flag {item.flag}")
-        else:
-            layer.add(item, value, f"flag {item.flag}", text=isinstance(value, str))
-    return layer
-
-
-def read_environment(options: Sequence[Option], environ: Mapping[str, str]) -> Layer:
-    """Read the variables of the options, and warn of unknown ones with our prefix.
-
-    An empty variable counts as absent, except where an empty text is a value of its own.
-    """
-    layer = Layer()
-    given = {name: text for name, text in environ.items() if not _from_kubernetes(name, text)}
-    readable = [item for item in options if not item.core_only]
-    for item in readable:
-        found = [name for name in item.environment if name in given]
-        if name := next((name for name in found if given[name] or item.takes("")), ""):
-            layer.add(item, given[name], f"environment {name}", text=True)
-    known = [name for item in readable for name in item.environment]
-    for name in sorted(given.keys() - set(known)):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            text = f"environment {name} is not a known variable and has no effect."
-            layer.warnings.append(Problem(kind="unknown", text=text, hint=nearest(name, known)))
-    return layer
-
-
-def _from_kubernetes(variable: str, text: str) -> bool:
-    is_port = variable.endswith("PORT") and _KUBERNETES_VALUE.match(text)
-    return bool(is_port or _KUBERNETES_NAME.fullmatch(variable))
-
-
-def read_settings(options: Sequence[Option], settings: object) -> Layer:
-    """Read settings.DAPHNE: keys in upper case, Python values."""
-    layer = Layer()
-    if not isinstance(settings, Mapping):
-        text = f"settings.DAPHNE is a {type(settings).__name__}, not a dictionary."
-        layer.problems.append(Problem(kind="type", text=text))
-        return layer
-    by_key = {item.key: item for item in options if not item.core_only}
-    for key, value in settings.items():
-        where = f"settings.DAPHNE[{key!r}]"
-        if key in by_key:
-            layer.add(by_key[key], value, where)
-        else:
-            text, hint = f"{where} is not a known key.", nearest(str(key).upper(), by_key)
-            layer.problems.append(Problem(kind="unknown", text=text, hint=hint))
-    return layer
-
-
-def add_group_arguments(parser: argparse.ArgumentParser, group: type[Group], *, core: bool) -> None:
-    """Add the flags of a group; `core` adds those that only the Django-free command line has.
-
-    Only flags that were given appear in the namespace, ready for `read_values`.
-    """
-    section = parser.add_argument_group(group.title)
-    for item in (item for item in group.options if core or not item.core_only):
-        # Without a default, what is not given does not hide what other sources say.
-        common: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS}
-        shown: dict[str, Any] = common | {"help": help_text(item).replace("%", "%%")}
-        metavar = item.unit.upper() or ("PATH" if item.path else "VALUE")
-        if item.kind is bool:
-            section.add_argument(*item.flags, action="store_true", **shown)
-        elif item.kind is tuple:
-            section.add_argument(*item.flags, action="append", metavar=metavar, **shown)
-        else:
-            metavar = f"{{{','.join(item.choices)}}}" if item.choices else metavar
-            section.add_argument(*item.flags, metavar=metavar, **shown)
-        if item.off_flag:
-            common |= {"const": item.kind(), "help": f"The opposite of {item.flag}."}
-            section.add_argument(item.off_flag, action="store_const", **common)
-
-
-def help_text(item: Option) -> str:
-    """Return the help of an option with its outcome, unit and default."""
-    words = [item.help]
-    if item.outcome:
-        words.append(f"Beyond it: {item.outcome}.")
-    if item.kind is tuple:
-        words.append("May be given more than once.")
-    default = item.format(item.default)
-    if item.default is None and item.none_means:
-        default = f"none, {item.none_means}"
-    elif item.default not in (None, "", ()) and item.unit:
-        default += f" {item.unit}"
-    return " ".join(words) + (f" (default: {default})" if default else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ from typing import Any, Final
 from . import reactor
 from .config import ServerConfig
 from .server import Server
+from .sockets import BoundSocket, bind
+from .systemd import Notifier, take_sockets
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -59,11 +62,15 @@ class ServerProcess:
         threads = self._config.process.executor_threads
         if threads is not None:
             loop.set_default_executor(ThreadPoolExecutor(threads))
-        self._server = Server(
-            self._application, self._config, reactor=twisted_reactor, **self._options
-        )
         try:
-            self._server.bind()
+            sockets = self._options.pop("sockets", None)
+            self._server = Server(
+                self._application,
+                self._config,
+                reactor=twisted_reactor,
+                sockets=self._bind() if sockets is None else sockets,
+                **self._options,
+            )
             # Without a run of its own the reactor counts as running and its thread pool works,
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
@@ -72,6 +79,13 @@ class ServerProcess:
         finally:
             self._loop = None
             _close(loop, twisted_reactor)
+
+    def _bind(self) -> list[BoundSocket]:
+        """Bind what the configuration names, and take what systemd has opened for this process."""
+        listen = self._config.listen
+        # Twisted has an endpoint of its own for them.
+        is_named = any("systemd:" in endpoint for endpoint in listen.endpoint)
+        return bind(listen, () if is_named else take_sockets(os.environ))
 
     def stop(self) -> None:
         """Stop gracefully; called again, at once."""
@@ -97,12 +111,23 @@ class ServerProcess:
             starting.result()
             if self._announce is not None:
                 self._announce(self._server)
+            manager = Notifier(os.environ)
+            manager.ready(f"Listening on {', '.join(self._server.descriptions)}")
+            self._feed_watchdog(manager)
             await stopping
+            manager.stopping()
             logger.info("Stopping: waiting for running requests")
             await self._server.stop(self._config.timeouts.graceful_timeout)
         finally:
             if restore is not None:
                 restore()
+
+    def _feed_watchdog(self, manager: Notifier) -> None:
+        """Tell the service manager, as often as it wants to know, that the loop turns."""
+        if manager.watchdog_interval is not None:
+            manager.watchdog()
+            loop = asyncio.get_running_loop()
+            loop.call_later(manager.watchdog_interval, self._feed_watchdog, manager)
 
     def _handle_signals(self) -> Callable[[], None]:
         """Stop for SIGINT and SIGTERM; return what undoes it."""

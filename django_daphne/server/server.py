@@ -14,11 +14,13 @@ from typing import Any, Final
 from asgiref.compatibility import guarantee_single_callable
 
 from . import endpoints
+from .addresses import TrustedPeers
 from .asgi.lifespan import Lifespan
 from .asgi.tasks import ApplicationTasks
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
 from .interfaces import AccessRecord
+from .sockets import BoundSocket, bind
 from .transports import ConnectionProtocol
 
 logger = logging.getLogger("django_daphne.server")
@@ -44,7 +46,7 @@ class Server:
         config: ServerConfig | None = None,
         *,
         log_access: Callable[[AccessRecord], None] | None = None,
-        sockets: Sequence[endpoints.SocketListener] | None = None,
+        sockets: Sequence[BoundSocket] | None = None,
         reactor: Any = None,
         eager: bool = True,
         on_started: Hook | None = None,
@@ -87,7 +89,7 @@ class Server:
     def bind(self) -> None:
         """Take every address, without accepting yet. Raises ListenError."""
         if self._sockets is None:
-            self._sockets = endpoints.bind(self._config.listen)
+            self._sockets = bind(self._config.listen)
 
     async def start(self) -> None:
         """Start the application, then accept connections.
@@ -95,10 +97,6 @@ class Server:
         Raises ListenError or LifespanFailure, and then nothing is left running.
         """
         self.bind()
-        if self._config.proxy.proxy_headers:
-            logger.warning(
-                "--proxy-headers has no effect yet: X-Forwarded-For, -Port and -Proto are not read"
-            )
         loop = asyncio.get_running_loop()
         self._lifespan = Lifespan(
             self._application,
@@ -125,13 +123,28 @@ class Server:
 
     async def _listen(self) -> None:
         listen = self._config.listen
-        for sock in self._sockets or ():
-            await sock.start(self._connect, listen.backlog)
-            self._listeners.append(sock)
+        for bound in self._sockets or ():
+            self._listeners.append(await self._accept(bound))
         for endpoint in listen.endpoint:
             self._listeners.append(
                 await endpoints.listen_endpoint(self._reactor, endpoint, self._connect)
             )
+
+    async def _accept(self, bound: BoundSocket) -> endpoints.Listener:
+        """Begin to accept on a socket."""
+        if bound.proxy_protocol == "off":
+            plain = endpoints.SocketListener(bound)
+            await plain.start(self._connect, self._config.listen.backlog)
+            return plain
+        introduced = endpoints.ProxyListener(
+            bound,
+            bound.proxy_protocol,
+            self._connect,
+            TrustedPeers(self._config.proxy.trusted_proxies),
+            self._config.timeouts.header_timeout,
+        )
+        introduced.start()
+        return introduced
 
     def _connect(self) -> ConnectionProtocol:
         """Return what serves a new connection."""
@@ -193,10 +206,10 @@ class Server:
             hurried.cancel()
 
     async def _close_listeners(self) -> None:
-        listening: list[endpoints.Listener] = [*(self._sockets or ())]
-        listening += [each for each in self._listeners if each not in listening]
-        for listener in listening:
+        for listener in self._listeners:
             await listener.close()
+        for bound in self._sockets or ():  # those that nothing accepts on yet
+            bound.close()
 
 
 def _descriptor_limit() -> int | None:

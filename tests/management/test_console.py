@@ -19,6 +19,7 @@ RECORD = AccessRecord(
     status=200,
     size=120,
     duration=0.0149,
+    headers=(),
 )
 
 

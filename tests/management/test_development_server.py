@@ -25,8 +25,8 @@ class BindTests(SimpleTestCase):
             options = {}  # noqa: RUF012 - declared in the base
 
         server = Server((host, port), None, ipv6=ipv6)
-        for listener in server._sockets:
-            self.addCleanup(listener._socket.close)
+        for bound in server._sockets:
+            self.addCleanup(bound.close)
         return server
 
     def test_free_port(self):
@@ -46,7 +46,7 @@ class BindTests(SimpleTestCase):
         except OSError:
             self.skipTest("missing: IPv6")
         server = self.make("::1", 0, ipv6=True)
-        self.assertEqual(server._sockets[0]._socket.family, socket.AF_INET6)
+        self.assertEqual(server._sockets[0].socket.family, socket.AF_INET6)
 
     def test_errors(self):
         """The address is taken, foreign or unknown: Django gets the number that it explains."""

@@ -23,6 +23,7 @@ RECORD = AccessRecord(
     status=200,
     size=1,
     duration=0.0,
+    headers=(),
 )
 
 

@@ -1,11 +1,13 @@
-"""The access log: one line for each request, safe to read and in daphne's format."""
+"""The access log: what is recorded of a request, and where it goes."""
 
 from __future__ import annotations
 
+import contextlib
 import io
-import re
+import json
+import logging
+import os
 import tempfile
-import time
 import unittest
 from pathlib import Path
 from typing import Any
@@ -13,115 +15,260 @@ from typing import Any
 from django.test import tag
 
 from django_daphne.server import (
-    AccessLogWriter,
+    AccessLog,
     AccessRecord,
     ConfigurationError,
     ServerConfig,
-    client_name,
-    open_access_log,
-    printable,
+    set_up_access_log,
 )
 from tests.compliance import CHUNKED, FIVE, POST, request
+from tests.server.test_access_formats import record
 from tests.support.memory import Puppet, WireTestCase
 from tests.support.wire import CLIENT
 
 GET = request()
+ACCESS, PACKAGE, ROOT = "django_daphne.access", "django_daphne", ""
+SERVER = "django_daphne.server"
 
 
-def record(**values: Any) -> AccessRecord:
-    """Return a record of an ordinary request, with other values where given."""
-    ordinary: dict[str, Any] = {
-        "client": ("192.0.2.1", 40000),
-        "method": "GET",
-        "target": b"/path?query",
-        "http_version": "1.1",
-        "status": 200,
-        "size": 5,
-        "duration": 0.25,
-    }
-    return AccessRecord(**ordinary | values)
+class LogTestCase(unittest.TestCase):
+    """Tests of the log in a process that has configured no logging of it."""
+
+    def setUp(self) -> None:
+        for name, level in ((ACCESS, 0), (PACKAGE, 0), (ROOT, logging.WARNING)):
+            logger = logging.getLogger(name)
+            before = (logger.handlers, logger.level, logger.propagate, logger.disabled)
+            self.addCleanup(self.configure, name, *before)
+            self.configure(name, level=level)
+
+    def configure(self, name, handlers=(), level=logging.NOTSET, propagate=True, disabled=False):
+        """Configure a logger."""
+        logger = logging.getLogger(name)
+        logger.handlers = list(handlers)
+        logger.setLevel(level)
+        logger.propagate, logger.disabled = propagate, disabled
+
+    def set_up(self, default: Any, **values: Any) -> AccessLog:
+        """Return the log for options, until the test ends."""
+        log = set_up_access_log(ServerConfig().replace(**values), default)
+        assert log is not None
+        self.addCleanup(log.close)
+        return log
 
 
-class LineTests(unittest.TestCase):
-    """One line."""
+class RecordsOfLoggingTests(LogTestCase):
+    """What logging gets."""
 
-    def line(self, **values: Any) -> str:
-        """Return the line of a record, its time replaced by "TIME"."""
+    def test_fields(self):
+        """The project's own formatter finds the fields."""
+        with self.assertLogs(ACCESS, "INFO") as captured:
+            self.set_up(None, access_log_format="extended")(record(target=b'/"\xe9%s'))
+        (found,) = captured.records
+        plain = vars(logging.makeLogRecord({"message": ""})).keys()
+        extra = {name: value for name, value in vars(found).items() if name not in plain}
+        self.assertTrue(found.getMessage().endswith(f" 0.250000 {extra['request_id']}"))
+        self.assertRegex(extra.pop("request_id"), "^[0-9a-f]{32}$")
+        expected = {
+            "client": "192.0.2.1:40000",
+            "method": "GET",
+            "target": "/\\x22\xe9%s",
+            "http_version": "1.1",
+            "status": 200,
+            "size": 5,
+            "duration": 0.25,
+            "referer": "from",
+            "user_agent": "agent",
+        }
+        self.assertEqual(extra, expected)
+        # Raises KeyError for a name that logging needs for itself.
+        logging.getLogger().makeRecord("", 0, "", 0, "", (), None, extra=extra)
+
+    def test_ids(self):
+        """The operator tells two equal requests apart."""
         stream = io.StringIO()
-        AccessLogWriter(stream)(record(**values))
-        pattern = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d\]"
-        line, count = re.subn(pattern, "[TIME]", stream.getvalue())
-        self.assertEqual(count, 1, stream.getvalue())
-        return line
+        log = self.set_up(stream, access_log_format="json")
+        log(record())
+        log(record())
+        first, second = map(json.loads, stream.getvalue().splitlines())
+        self.assertNotEqual(first["request_id"], second["request_id"])
 
-    def test_format(self):
-        """The operator reads what daphne would have written."""
-        expected = '192.0.2.1:40000 - - [TIME] "GET /path?query" 200 5\n'
-        self.assertEqual(self.line(), expected)
+    def test_factory(self):
+        """The project adds to every record of logging, this one too."""
 
-    def test_time(self):
-        """The operator reads local time."""
-        stream = io.StringIO()
-        before = int(time.time())
-        AccessLogWriter(stream)(record())
-        written = time.strptime(stream.getvalue().split("[")[1][:20], "%d/%b/%Y:%H:%M:%S")
-        self.assertTrue(before <= time.mktime(written) <= time.time())
+        def make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            item = logging.LogRecord(*args, **kwargs)
+            item.site = "example"
+            return item
 
-    def test_unix_socket(self):
-        """The client came over a unix socket, where nobody has an address."""
-        self.assertTrue(self.line(client=None).startswith("None - - ["))
-
-    def test_nothing(self):
-        """The client got no status, or no bytes."""
-        self.assertTrue(self.line(status=0, size=0).endswith('" - -\n'))
-
-    def test_injection(self):
-        """The client sends what would end the line, the field, or colour the terminal."""
-        target = b'/a\r\nb\x1b[31m"\\\x00\x7f\x9b\xe9 '
-        self.assertEqual(
-            self.line(target=target),
-            "192.0.2.1:40000 - - [TIME]"
-            r' "GET /a\x0d\x0ab\x1b[31m\x22\x5c\x00\x7f\x9b'
-            '\xe9 " 200 5\n',
-        )
-
-    def test_printable(self):
-        """Whatever the bytes are, none of the text acts on a terminal or ends a line."""
-        text = printable(bytes(range(256)))
-        self.assertEqual(text.splitlines(), [text])
-        self.assertNotRegex(text, '[\x00-\x1f\x7f-\x9f"]')
-
-    def test_client_name(self):
-        """The operator reads host and port."""
-        self.assertEqual(client_name(record()), "192.0.2.1:40000")
-        self.assertIsNone(client_name(record(client=None)))
+        self.addCleanup(logging.setLogRecordFactory, logging.getLogRecordFactory())
+        logging.setLogRecordFactory(make_record)
+        with self.assertLogs(ACCESS, "INFO") as captured:
+            self.set_up(None)(record())
+        self.assertEqual(vars(captured.records[0])["site"], "example")
 
 
-class OpenTests(unittest.TestCase):
+class DestinationTests(LogTestCase):
     """Where the log goes."""
 
-    def open(self, path: str | None, default: Any = None) -> Any:
-        """Return the stream for an option."""
-        return open_access_log(ServerConfig().replace(access_log=path), default)
+    def setUp(self) -> None:
+        super().setUp()
+        self.default = io.StringIO()
+        self.path = Path(self.enterContext(tempfile.TemporaryDirectory()), "access.log")
+
+    def state(self) -> tuple[Any, ...]:
+        """Return what can be configured of the logger."""
+        logger = logging.getLogger(ACCESS)
+        return [*logger.handlers], logger.level, logger.propagate, logger.disabled
 
     def test_default(self):
-        """The operator names no file."""
-        default = io.StringIO()
-        self.assertIs(self.open(None, default), default)
-        self.assertIsNone(self.open(None))
+        """The operator says nothing, and reads each line once whatever the root logger does."""
+        root = logging.StreamHandler(io.StringIO())
+        self.configure(ROOT, [root])
+        self.set_up(self.default)(record())
+        self.assertRegex(self.default.getvalue(), r"^192\.0\.2\.1.*\n$")
+        self.assertEqual(root.stream.getvalue(), "")
+
+    def test_nobody(self):
+        """The operator wants no log."""
+        self.assertIsNone(set_up_access_log(ServerConfig(), None))
+        self.assertEqual(self.state(), ([], logging.NOTSET, True, False))
+
+    def test_configured(self):
+        """The project has said something of one of the two loggers, and that decides."""
+        for name in (ACCESS, PACKAGE):
+            for lines, level, propagate, has_handler in (
+                (1, logging.INFO, True, True),
+                (1, logging.INFO, False, True),
+                (0, logging.WARNING, True, True),
+                (0, logging.INFO, True, False),
+                (0, logging.NOTSET, True, True),
+                (0, logging.NOTSET, False, False),
+            ):
+                stream = io.StringIO()
+                handlers = [logging.StreamHandler(stream)] if has_handler else []
+                with self.subTest(name=name, level=level, handlers=handlers):
+                    self.configure(ACCESS)
+                    self.configure(PACKAGE)
+                    self.configure(name, handlers, level, propagate)
+                    before = self.state()
+                    self.set_up(self.default)(record())
+                    self.assertEqual(stream.getvalue().count("\n"), lines)
+                    self.assertEqual((self.default.getvalue(), self.state()), ("", before))
 
     def test_file(self):
         """The operator names a file, which is appended to and has each line at once."""
-        path = Path(self.enterContext(tempfile.TemporaryDirectory()), "access.log")
-        path.write_text("before\n")
-        with self.open(str(path)) as stream:
-            AccessLogWriter(stream)(record())
-            self.assertRegex(path.read_text(), r"^before\n192\.0\.2\.1.*\n$")
+        self.path.write_text("before\n")
+        self.configure(PACKAGE, level=logging.WARNING)
+        self.set_up(self.default, access_log=str(self.path))(record(target=b"/\xe9"))
+        text = self.path.read_text("utf-8")
+        self.assertRegex(text, r"^before\n192\.0\.2\.1.*\xe9.*\n$")
+        self.assertEqual(self.default.getvalue(), "")
+
+    def test_standard_output(self):
+        """The operator asks for standard output, a pipe that knows ASCII alone."""
+        pipe = io.BytesIO()
+        with contextlib.redirect_stdout(io.TextIOWrapper(pipe, "ascii")):
+            self.set_up(self.default, access_log="-")(record(target=b"/\xe9"))
+            self.assertRegex(pipe.getvalue(), rb'^192\.0\.2\.1.*"GET /\\xe9" 200 5\n$')
 
     def test_bad_file(self):
         """The operator names a file that cannot be written to."""
         with self.assertRaisesRegex(ConfigurationError, "--access-log /no/such/file"):
-            self.open("/no/such/file")
+            self.set_up(self.default, access_log="/no/such/file")
+
+    def test_disabled(self):
+        """The project's LOGGING has disabled every logger that it does not name."""
+        self.configure(ACCESS, disabled=True)
+        log = self.set_up(self.default)
+        log(record())
+        self.assertEqual(self.default.getvalue().count("\n"), 1)
+        log.close()
+        self.assertEqual(self.state(), ([], logging.NOTSET, True, True))
+
+    def test_twice(self):
+        """The log is set up again, and the first one closed when it is no longer in use."""
+        before = self.state()
+        first = self.set_up(None, access_log=str(self.path))
+        ((handler,), *_) = self.state()
+        second = self.set_up(self.default)
+        in_use = self.state()
+        self.assertEqual(len(in_use[0]), 1)
+        self.assertTrue(handler.stream.closed)
+        first.close()
+        second(record())
+        self.assertEqual(self.default.getvalue().count("\n"), 1)
+        self.assertEqual((self.path.read_text(), self.state()), ("", in_use))
+        second.close()
+        second.close()
+        self.assertEqual(self.state(), before)
+
+    def test_level(self):
+        """The operator turns the log off and on again while the server runs."""
+        log = self.set_up(self.default)
+        for level in (logging.WARNING, logging.INFO):
+            logging.getLogger(ACCESS).setLevel(level)
+            log(record(target=str(level).encode()))
+        self.assertRegex(self.default.getvalue(), r'^[^\n]* "GET 20" [^\n]*\n$')
+
+
+class FailureTests(LogTestCase, WireTestCase):
+    """The log cannot be written to."""
+
+    @unittest.skipUnless(Path("/dev/full").exists(), "There is no full disk here.")
+    def test_full_disk(self):
+        """The disk is full; the operator is told once and the clients are served."""
+        puppet = Puppet()
+        server = self.serve(puppet)
+        server.context.log_access = self.set_up(None, access_log="/dev/full")
+        client = server.connect()
+        with self.assertLogs(SERVER) as captured:
+            for number in range(3):
+                client.send(GET)
+                puppet.calls[number].answer()
+        self.assertEqual(client.statuses(), [200] * 3)
+        self.assert_open(client)
+        self.assertEqual(captured.records[0].levelname, "ERROR")
+        text = "The access log /dev/full cannot be written: [Errno 28] No space left on device"
+        self.assertEqual([each.getMessage() for each in captured.records], [text])
+
+    def test_stalled_reader(self):
+        """The reader of a pipe stops, reads on and stops again; the operator is told each time."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        os.set_blocking(reader, False)
+        os.set_blocking(writer, False)
+        stream = self.enterContext(open(writer, "w", buffering=1))  # noqa: PTH123 - has no path
+        log = self.set_up(stream)
+        for _ in range(2):
+            for size in (4096, 1):
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, bytes(size))
+            with self.assertLogs(SERVER, "ERROR") as captured:
+                log(record())
+                log(record())
+            self.assertEqual(len(captured.records), 1)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.read(reader, 65536)
+            with self.assertNoLogs(SERVER):
+                log(record())
+
+    def test_closed(self):
+        """The reader of a pipe has left, or the stream was closed."""
+        reader, writer = os.pipe()
+        os.close(reader)
+        pipe = open(writer, "w", buffering=1)  # noqa: PTH123, SIM115 - closed below
+        closed = io.StringIO()
+        closed.close()
+        for stream in (pipe, closed):
+            log = self.set_up(stream)
+            with self.assertLogs(SERVER, "ERROR") as captured:
+                log(record())
+                log(record())
+            self.assertEqual(len(captured.records), 1)
+        with self.assertRaises(BrokenPipeError):
+            pipe.close()
 
 
 @tag("loop")
@@ -207,6 +354,16 @@ class RecordTests(WireTestCase):
         client, _ = self.begin(request(CHUNKED, line=POST), max_body_size=5)
         client.send(b"6\r\n")
         self.assertEqual([each.status for each in client.server.access], [413])
+
+    def test_headers(self):
+        """The client's headers are recorded, and of a request that cannot be read none."""
+        client, call = self.begin(request(b"User-Agent: agent/1", b"REFERER: x"))
+        call.answer()
+        client.send(b"\x1b[31m GET\r\n\r\n")
+        found, unreadable = client.server.access
+        self.assertEqual(dict(found.headers)[b"user-agent"], b"agent/1")
+        self.assertEqual(dict(found.headers)[b"referer"], b"x")
+        self.assertEqual(list(unreadable.headers), [])
 
     def test_client_left(self):
         """The client leaves before it is answered: 499, and nothing was sent."""

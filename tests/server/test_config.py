@@ -10,22 +10,19 @@ import unittest
 from collections import Counter
 from typing import Any
 
-from django_daphne.server import config, options
+from django_daphne.server import addresses, config, options, resolution, sources
 from django_daphne.server.config import (
     GROUPS,
     OPTIONS,
     ListenConfig,
     LogConfig,
     ProxyConfig,
-    Resolved,
     ServerConfig,
-    add_arguments,
     contradictions,
-    describe,
-    resolve,
-    tcp_addresses,
 )
 from django_daphne.server.exceptions import ConfigurationError
+from django_daphne.server.resolution import Resolved, add_arguments, describe, resolve
+from django_daphne.server.sockets import tcp_addresses
 
 
 def make(*flags: str, environ: dict[str, str] | None = None, **settings: Any) -> Resolved:
@@ -105,8 +102,8 @@ class FieldTests(unittest.TestCase):
         self.assertEqual(make("--http_timeout", "8").config.timeouts.http_timeout, 8)
 
     def test_imports(self):
-        """The reader of the two modules needs to know the standard library alone."""
-        for module in (config, options):
+        """The reader of these modules needs to know the standard library alone."""
+        for module in (addresses, config, options, resolution, sources):
             tree = ast.parse(inspect.getsource(module))
             names = {
                 alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names
@@ -115,7 +112,8 @@ class FieldTests(unittest.TestCase):
             names |= {n.module or "" for n in froms if n.level == 0}
             self.assertEqual({n.partition(".")[0] for n in names} - sys.stdlib_module_names, set())
             relative = {n.module for n in froms if n.level}
-            self.assertLessEqual(relative, {None, "exceptions", "options"}, "this package alone")
+            known = {"addresses", "config", "exceptions", "options", "sources"}
+            self.assertLessEqual(relative, known, "this package alone")
 
 
 class ValueTests(unittest.TestCase):
@@ -153,7 +151,7 @@ class ValueTests(unittest.TestCase):
         ("LOOP", "trio"),
         ("EXECUTOR_THREADS", "0"),
         *(("LOG_FMT", text) for text in ("", "no field", "%(message)z", "%(message)d", "{x}")),
-        *(("BIND", text) for text in ("*:80", "a b", "http://a")),
+        *(("BIND", text) for text in ("*a:80", "a b", "http://a")),
     )
 
     def test_accepted(self):
@@ -313,7 +311,8 @@ class AddressTests(unittest.TestCase):
         )
         for given, expected in cases:
             with self.subTest(**given):
-                self.assertEqual(tcp_addresses(ListenConfig(**given)), expected)
+                found = tcp_addresses(ListenConfig(**given))
+                self.assertEqual(tuple((each.host, each.port) for each in found), expected)
 
     def test_forms(self):
         """The operator writes an address in every form, the port 9 being --port."""
@@ -327,23 +326,25 @@ class AddressTests(unittest.TestCase):
             "[::1]:80": ("::1", 80),
             "fe80::1%eth0": ("fe80::1%eth0", 9),
             "2001:DB8::1": ("2001:db8::1", 9),
+            "*": ("*", 9),
+            "*:80": ("*", 80),
         }
         for value, expected in cases.items():
             with self.subTest(value=value):
-                listen = ListenConfig(bind=(value,), port=9)
-                self.assertEqual(tcp_addresses(listen), (expected,))
+                (found,) = tcp_addresses(ListenConfig(bind=(value,), port=9))
+                self.assertEqual((found.host, found.port), expected)
 
     def test_refused(self):
         """The operator writes something else and reads the value and the forms."""
         for value in (
-            *("", " ", ":80", "*", "*:80", "a:", "a:x", "a:65536", "a:-1", "a b", "a/b"),
+            *("", " ", ":80", "*a", "**:80", "a:", "a:x", "a:65536", "a:-1", "a b", "a/b"),
             *("[::1", "::1]", "[::1]80", "[::1]:", "[a]:80", "[127.0.0.1]:80", "1:2:3", "a:80:90"),
             *("a:80\n", "http://a:80", "a:٨٠", "user@host"),
         ):
             with self.subTest(value=value), self.assertRaises(ConfigurationError) as caught:
                 ListenConfig(bind=("localhost", value))
             self.assertIn(repr(value), str(caught.exception))
-            self.assertIn("host, host:port or [IPv6 address]:port", str(caught.exception))
+            self.assertIn("host, host:port, [IPv6 address]:port or *:port", str(caught.exception))
 
 
 class ServerConfigTests(unittest.TestCase):

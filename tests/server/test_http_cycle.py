@@ -13,6 +13,7 @@ from django.test import tag
 from django_daphne.server.asgi.http_cycle import ApplicationCycle, CycleContext
 from django_daphne.server.asgi.scope import ScopeFactory
 from django_daphne.server.asgi.tasks import ApplicationTasks
+from django_daphne.server.interfaces import Origin
 from django_daphne.server.protocols.http11_head import HeadReader
 from tests.compliance import CHUNKED, FIVE, POST, request
 from tests.support.memory import Call, ManualLoop, MemoryClient, Puppet, WireTestCase
@@ -68,7 +69,7 @@ class Exchange(ManualLoop):
         self.clock = ManualClock()
         self.stream = RecordingStream()
         head = HeadReader(None).read(wire)
-        scopes = ScopeFactory("http", CLIENT, HOST, "", None)
+        scopes = ScopeFactory(Origin(CLIENT, "http", HOST, ""), None)
 
         def make() -> ApplicationCycle:
             tasks = ApplicationTasks(application or self.puppet, eager=eager())

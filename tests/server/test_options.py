@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from django_daphne.server.exceptions import ConfigurationError
-from django_daphne.server.options import (
-    Group,
+from django_daphne.server.options import Group, Option, option
+from django_daphne.server.sources import (
     Layer,
-    Option,
     add_group_arguments,
     help_text,
-    option,
     read_environment,
     read_settings,
     read_values,

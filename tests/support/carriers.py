@@ -16,9 +16,10 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.python.failure import Failure
 
 from django_daphne.server.config import ListenConfig
-from django_daphne.server.endpoints import Listener, bind, listen_endpoint
+from django_daphne.server.endpoints import Listener, SocketListener, listen_endpoint
 from django_daphne.server.interfaces import Transport
 from django_daphne.server.reactor import new_event_loop
+from django_daphne.server.sockets import bind
 
 from .server import PATIENCE
 
@@ -60,6 +61,9 @@ class Recorder:
 
     def resume_sending(self) -> None:
         self._note("resume")
+
+    def introduced(self) -> None:
+        """Nobody asks for the addresses."""
 
     def _note(self, event: str) -> None:
         self.events.append(event)
@@ -146,7 +150,8 @@ class CarrierTestCase(SimpleTestCase):
 
     async def listen(self) -> Listener:
         """Listen on a free port of 127.0.0.1."""
-        (listener,) = bind(ListenConfig(port=0))
+        (bound,) = bind(ListenConfig(port=0))
+        listener = SocketListener(bound)
         await listener.start(self.make_recorder, 100)
         return listener
 

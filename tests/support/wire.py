@@ -97,7 +97,7 @@ class MemoryTransport:
     ) -> None:
         self.peer = peer
         self.host = host
-        self.is_tls = is_tls
+        self.is_tls = self.is_secure = is_tls
         self.alpn = None
         self.output = bytearray()
         self.unsent = bytearray()

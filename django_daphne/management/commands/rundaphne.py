@@ -14,18 +14,19 @@ from django.core.management.base import BaseCommand, CommandError
 
 from ...asgi import load_application
 from ...server import (
-    AccessLogWriter,
     ConfigurationError,
     LifespanFailure,
     ListenError,
     Resolved,
     Server,
     ServerConfig,
+    add_dry_run_arguments,
     describe,
+    log_level,
     loop_in_use,
-    open_access_log,
     raise_descriptor_limit,
     run,
+    set_up_access_log,
 )
 from ...signals import send_started, send_stopping
 from ..options import add_server_arguments, get_command_config
@@ -42,16 +43,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add every flag of the server."""
-        parser.add_argument(
-            "--print-config",
-            action="store_true",
-            help="Print every value and where it came from, then exit.",
-        )
-        parser.add_argument(
-            "--check",
-            action="store_true",
-            help="Check the configuration, load the application, then exit.",
-        )
+        add_dry_run_arguments(parser)
         add_server_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -95,11 +87,10 @@ class Command(BaseCommand):
     def _serve(self, application: Any, config: ServerConfig, verbosity: int) -> None:
         raise_descriptor_limit()
         try:
-            stream = open_access_log(config, default=None if verbosity == 0 else sys.stdout)
             run(
                 application,
                 config,
-                log_access=None if stream is None else AccessLogWriter(stream),
+                log_access=set_up_access_log(config, sys.stdout if verbosity else None),
                 announce=self._announce if verbosity else None,
                 on_started=send_started,
                 on_stopping=send_stopping,
@@ -118,12 +109,10 @@ class Command(BaseCommand):
         self.stderr.write(self.style.WARNING(f"Warning: {text}"))
 
     def _set_up_logging(self, config: ServerConfig, verbosity: int) -> None:
-        """Log to standard error where LOGGING says nothing about this package."""
-        package = logging.getLogger("django_daphne")
-        if not package.hasHandlers():
+        """Log to standard error where LOGGING says nothing about the server."""
+        logger = logging.getLogger("django_daphne.server")
+        if not logger.hasHandlers():
             handler = logging.StreamHandler()
             handler.setFormatter(logging.Formatter(config.logging.log_fmt))
-            package.addHandler(handler)
-            package.setLevel(
-                (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[verbosity]
-            )
+            logger.addHandler(handler)
+            logger.setLevel(log_level(verbosity))

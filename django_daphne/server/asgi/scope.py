@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import unquote
 
-from ..interfaces import RequestHead
-from ..types import Address, Scope
+from ..interfaces import Origin, RequestHead
+from ..types import Scope
 
 ASGI_VERSION: Final = "3.0"
 HTTP_SPEC_VERSION: Final = "2.5"
@@ -26,14 +26,7 @@ class ScopeFactory:
     ``state`` is what the application put there during its startup, or None without lifespan.
     """
 
-    def __init__(
-        self,
-        scheme: str,
-        client: Address,
-        server: Address,
-        root_path: str,
-        state: dict[str, Any] | None,
-    ) -> None:
+    def __init__(self, origin: Origin, state: dict[str, Any] | None) -> None:
         self._state = state
         # Copying it and changing what differs is twice as fast as making a scope anew.
         self._template: dict[str, Any] = {
@@ -41,14 +34,14 @@ class ScopeFactory:
             "asgi": {},
             "http_version": "1.1",
             "method": "",
-            "scheme": scheme,
+            "scheme": origin.scheme,
             "path": "",
             "raw_path": b"",
             "query_string": b"",
-            "root_path": root_path,
+            "root_path": origin.root_path,
             "headers": [],
-            "client": client,
-            "server": server,
+            "client": origin.client,
+            "server": origin.server,
             "extensions": {},
         }
 
@@ -70,6 +63,10 @@ class ScopeFactory:
             if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
                 del extensions["http.response.trailers"]
                 del extensions["http.response.early_hint"]
+        origin = head.origin
+        if origin is not None:
+            scope["client"], scope["scheme"] = origin.client, origin.scheme
+            scope["server"], scope["root_path"] = origin.server, origin.root_path
         if self._state is not None:
             scope["state"] = self._state.copy()
         return scope

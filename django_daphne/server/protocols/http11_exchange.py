@@ -206,14 +206,16 @@ class Exchange:
             self._is_admitted = False
             context.admission.leave()
         if context.log_access is not None:
+            request = self.request
             context.log_access(
                 AccessRecord(
-                    client=context.client,
-                    method=self.request.method,
-                    target=self.request.target,
-                    http_version=self.request.http_version,
+                    client=context.client if request.origin is None else request.origin.client,
+                    method=request.method,
+                    target=request.target,
+                    http_version=request.http_version,
                     status=status,
                     size=self._writer.size if self._writer is not None else 0,
                     duration=context.clock.now() - self._began,
+                    headers=request.headers,
                 )
             )
