@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, Final
 
 from .interfaces import AccessRecord
 
@@ -21,47 +22,59 @@ _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _UNSAFE_IN_COMBINED: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
-class Entry(NamedTuple):
-    """A finished request on its way into the log. Made by `make_entry`.
-
-    ``time`` is when it ended, in seconds since 1970. A header that was not sent is None. ``fields``
-    has everything by name, as text that is safe to read where the client wrote it.
-    """
-
-    record: AccessRecord
-    time: float
-    referer: bytes | None
-    user_agent: bytes | None
-    fields: Mapping[str, Any]
-
-
 def printable(data: bytes) -> str:
     """Return bytes of a client as text that is safe in one line of a log."""
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", data.decode("latin-1"))
 
 
 def client_name(record: AccessRecord) -> str | None:
-    """Return ``host:port``, or None on a unix socket."""
-    return None if record.client is None else f"{record.client[0]}:{record.client[1]}"
+    """Return ``host:port``, IPv6 addresses in brackets, or None on a unix socket."""
+    if record.client is None:
+        return None
+    host, port = record.client
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def make_entry(record: AccessRecord, time: float, request_id: str) -> Entry:
-    """Return what a line is made of; of a header that was sent twice, the last one."""
-    headers = dict(record.headers)
-    referer, user_agent = headers.get(b"referer"), headers.get(b"user-agent")
-    fields = {
-        "client": client_name(record),
-        "method": record.method,
-        "target": printable(record.target),
-        "http_version": record.http_version,
-        "status": record.status,
-        "size": record.size,
-        "duration": record.duration,
-        "request_id": request_id,
-        "referer": None if referer is None else printable(referer),
-        "user_agent": None if user_agent is None else printable(user_agent),
-    }
-    return Entry(record, time, referer, user_agent, fields)
+class Entry:
+    """A finished request on its way into the log. What no line needs is not made.
+
+    ``time`` is when it ended, in seconds since 1970. ``request_id`` has 32 hexadecimal digits.
+    """
+
+    def __init__(self, record: AccessRecord, time: float, request_id: str = "") -> None:
+        """Take a record, and an id for one that has none."""
+        self.record = record
+        self.time = time
+        self._request_id = request_id
+
+    @cached_property
+    def request_id(self) -> str:
+        return self._request_id or secrets.token_hex(16)
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return a header of the request, the last one of several, None without one."""
+        return self._headers.get(name)
+
+    @cached_property
+    def _headers(self) -> dict[bytes, bytes]:
+        return dict(self.record.headers)
+
+    def fields(self) -> dict[str, Any]:
+        """Return everything by name, as text that is safe to read where the client wrote it."""
+        record = self.record
+        referer, user_agent = self.header(b"referer"), self.header(b"user-agent")
+        return {
+            "client": client_name(record),
+            "method": record.method,
+            "target": printable(record.target),
+            "http_version": record.http_version,
+            "status": record.status,
+            "size": record.size,
+            "duration": record.duration,
+            "request_id": self.request_id,
+            "referer": None if referer is None else printable(referer),
+            "user_agent": None if user_agent is None else printable(user_agent),
+        }
 
 
 def daphne_line(entry: Entry) -> str:
@@ -71,8 +84,8 @@ def daphne_line(entry: Entry) -> str:
     """
     record = entry.record
     return (
-        f"{entry.fields['client']} - - [{_clf_time(int(entry.time))[:20]}]"
-        f' "{record.method} {entry.fields["target"]}"'
+        f"{client_name(record)} - - [{_clf_time(int(entry.time))[:20]}]"
+        f' "{record.method} {printable(record.target)}"'
         f" {record.status or '-'} {record.size or '-'}"
     )
 
@@ -89,13 +102,13 @@ def combined_line(entry: Entry) -> str:
         f"{host} - - [{_clf_time(int(entry.time))}]"
         f' "{record.method} {_escaped(record.target)} HTTP/{record.http_version}"'
         f" {record.status or '-'} {record.size}"
-        f' "{_escaped(entry.referer)}" "{_escaped(entry.user_agent)}"'
+        f' "{_escaped(entry.header(b"referer"))}" "{_escaped(entry.header(b"user-agent"))}"'
     )
 
 
 def extended_line(entry: Entry) -> str:
     """Return the combined line, the duration in seconds and the request's id."""
-    return f"{combined_line(entry)} {entry.record.duration:.6f} {entry.fields['request_id']}"
+    return f"{combined_line(entry)} {entry.record.duration:.6f} {entry.request_id}"
 
 
 def json_line(entry: Entry) -> str:
@@ -109,16 +122,16 @@ def json_line(entry: Entry) -> str:
     return json.dumps(
         {
             "time": f"{clock}.{int((entry.time - second) * 1000):03d}{zone}",
-            "client": entry.fields["client"],
+            "client": client_name(record),
             "method": record.method,
             "target": _decoded(record.target),
             "http_version": record.http_version,
             "status": record.status or None,
             "size": record.size,
             "duration": round(record.duration, 6),
-            "request_id": entry.fields["request_id"],
-            "referer": _decoded(entry.referer),
-            "user_agent": _decoded(entry.user_agent),
+            "request_id": entry.request_id,
+            "referer": _decoded(entry.header(b"referer")),
+            "user_agent": _decoded(entry.header(b"user-agent")),
         }
     )
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import secrets
 import sys
 import time
 from pathlib import Path
 from typing import TextIO
 
-from .access_formats import LINES, client_name, make_entry, printable
+from .access_formats import LINES, Entry, client_name, printable
 from .config import ServerConfig
 from .exceptions import ConfigurationError
 from .interfaces import AccessRecord
@@ -44,12 +43,18 @@ class AccessLog:
         """Log one request, unless the logger's level says no."""
         if not logger.isEnabledFor(logging.INFO):
             return
-        entry = make_entry(record, time.time(), secrets.token_hex(16))
+        entry = Entry(record, time.time())
         line = self._line(entry)
+        if self._handler is not None and self._handler.is_alone():
+            self._handler.write(line)  # a record would be seen by nobody, and costs most
+            return
+        if self._handler is not None and self._handler.is_alone():
+            self._handler.write(line)  # a record would be seen by nobody, and costs most
+            return
         # logger.info() would also walk the stack to find out who calls.
         make_record = logging.getLogRecordFactory()
         log_record = make_record(logger.name, logging.INFO, __file__, 0, line, None, None)
-        log_record.__dict__.update(entry.fields)
+        log_record.__dict__.update(entry.fields())
         logger.handle(log_record)
 
     def close(self) -> None:
@@ -107,20 +112,29 @@ class _LineHandler(logging.StreamHandler[TextIO]):
                 with contextlib.suppress(OSError):  # of a disk that is still full
                     self.stream.close()
 
+    def is_alone(self) -> bool:
+        """Tell whether nobody else would look at a record."""
+        if logger.propagate or logger.disabled or logger.filters or self.filters or self.level:
+            return False
+        return len(logger.handlers) == 1 and logger.handlers[0] is self
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the message, with escapes for what the stream's encoding does not have."""
-        text = record.getMessage()
+        """Write the message."""
+        self.write(record.getMessage())
+
+    def write(self, text: str) -> None:
+        """Write a line, with escapes for what the stream's encoding does not have."""
         try:
             if not text.isascii():
                 encoding = self.stream.encoding or "utf-8"
                 text = text.encode(encoding, "backslashreplace").decode(encoding)
             self.stream.write(f"{text}\n")
         except Exception:  # noqa: BLE001 - the request was answered, whatever happens to its line
-            self.handleError(record)
+            self._fail()
         else:
             self._is_failing = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def _fail(self) -> None:
         """Say that the log cannot be written, but not for every request."""
         if not self._is_failing:
             self._is_failing = True

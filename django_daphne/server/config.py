@@ -26,7 +26,8 @@ def _is_log_format(value: str) -> bool:
 
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
-is_root_path = re.compile(r"(/[^\x00-\x20\x7f?#]*[^\x00-\x20\x7f?#/])?").fullmatch
+# Two slashes at the beginning would name a host, in links that begin with it.
+is_root_path = re.compile(r"(/(?!/)[^\x00-\x20\x7f?#\\]*(?<!/))?").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
 
 _CLOSED = "the connection is closed"

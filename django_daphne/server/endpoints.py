@@ -102,9 +102,10 @@ class ProxyListener:
         self.description = f"{bound.description} (PROXY protocol)"
         self.address = bound.address
 
-    def start(self) -> None:
+    def start(self, backlog: int) -> None:
         """Begin to accept."""
-        self._loop.add_reader(self._bound.socket.fileno(), self._accept)
+        self._bound.socket.listen(backlog)
+        self._resume()
 
     async def close(self) -> None:
         """Accept no more, and drop whoever was not introduced yet."""
@@ -188,10 +189,10 @@ class ProxyListener:
         if not task.cancelled() and task.exception() is not None:
             logger.error("Internal error on %s", self.description, exc_info=task.exception())
         if self._paused is None and not self._is_closed:
-            self.start()
+            self._resume()
 
     def _pause(self, seconds: float | None) -> None:
-        """Stop accepting, for so long or until ``start`` is called."""
+        """Stop accepting, for so long or until one of the introductions has ended."""
         self._loop.remove_reader(self._bound.socket.fileno())
         if self._paused is not None:
             self._paused.cancel()
@@ -201,7 +202,7 @@ class ProxyListener:
 
     def _resume(self) -> None:
         self._paused = None
-        self.start()
+        self._loop.add_reader(self._bound.socket.fileno(), self._accept)
 
     def _refuse(self, sock: socket.socket, reason: str) -> None:
         """Close a connection; say so loudly the first time, for it is often a mistake of ours."""

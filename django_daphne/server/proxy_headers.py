@@ -62,7 +62,7 @@ class ProxyHeaders:
         self._for = (config.proxy_headers_host or "x-forwarded-for").lower().encode("ascii")
         self._client_port = (config.proxy_headers_port or "").lower().encode("ascii")
         self._x_names = frozenset((self._for, _PROTO, _PORT, self._client_port)) - {b""}
-        self._warned: set[str] = set()
+        self._told: set[str] = set()
         self.names: frozenset[bytes] = frozenset((_ROOT_PATH,))
         if self._is_on:
             self.names |= self._x_names | {_FORWARDED}
@@ -89,9 +89,10 @@ class ProxyHeaders:
         found = {name for name, _ in headers}
         has_x, has_forwarded = not found.isdisjoint(self._x_names), _FORWARDED in found
         if self._format == "auto" and has_x and has_forwarded:
-            self._warn(
+            self._tell(
+                logging.WARNING,
                 "Requests are refused that have X-Forwarded-* and Forwarded: one of them may be the"
-                " client's. --proxy-headers-format says which is the proxy's"
+                " client's. --proxy-headers-format says which is the proxy's",
             )
             raise PeerError(400, "X-Forwarded-* and Forwarded")
         if has_forwarded and self._format != "x-forwarded":
@@ -104,7 +105,8 @@ class ProxyHeaders:
         """Return the decoded value of Daphne-Root-Path, None when it is not believed."""
         if not is_trusted:
             where = "a unix socket" if peer is None else peer[0]
-            self._warn(
+            self._tell(
+                logging.WARNING,
                 "Daphne-Root-Path came from %s, which is none of the trusted proxies; it is"
                 " removed, and so will be others",
                 where,
@@ -112,8 +114,14 @@ class ProxyHeaders:
             return None
         root_path = unquote(value)
         if is_root_path(root_path):
+            self._tell(
+                logging.INFO,
+                "Daphne-Root-Path of %s is believed; a proxy that does not set it has to remove it",
+                "a unix socket" if peer is None else peer[0],
+            )
             return root_path
-        self._warn(
+        self._tell(
+            logging.WARNING,
             "Daphne-Root-Path is %r and has no effect; expected a path that starts with a slash and"
             " does not end with one",
             value[:_MAX_SHOWN],
@@ -171,11 +179,11 @@ class ProxyHeaders:
                 break
         return client, of_client
 
-    def _warn(self, text: str, *values: object) -> None:
-        """Log a warning, once: whoever can cause it can cause it with every request."""
-        if text not in self._warned:
-            self._warned.add(text)
-            logger.warning(text, *values)
+    def _tell(self, level: int, text: str, *values: object) -> None:
+        """Log something once: whoever can cause it can cause it with every request."""
+        if text not in self._told:
+            self._told.add(text)
+            logger.log(level, text, *values)
 
 
 def _values(headers: list[Header], name: bytes) -> list[str]:

@@ -143,7 +143,7 @@ class Server:
             TrustedPeers(self._config.proxy.trusted_proxies),
             self._config.timeouts.header_timeout,
         )
-        introduced.start()
+        introduced.start(self._config.listen.backlog)
         return introduced
 
     def _connect(self) -> ConnectionProtocol:

@@ -14,7 +14,7 @@ from typing import Any
 from apachelogs import COMBINED, LogParser  # type: ignore[import-untyped]  # has no annotations
 
 from django_daphne.server import AccessRecord, client_name, printable
-from django_daphne.server.access_formats import LINES, make_entry
+from django_daphne.server.access_formats import LINES, Entry
 
 EXTENDED = f"{COMBINED} %{{duration}}n %{{request-id}}n"
 REQUEST_ID = "0123456789abcdef" * 2
@@ -62,7 +62,7 @@ class LineTestCase(unittest.TestCase):
 
     def line(self, name: str, item: AccessRecord | None = None, **values: Any) -> str:
         """Return a line of now, of a record or of values for one: one line for every reader."""
-        entry = make_entry(item or record(**values), time.time(), REQUEST_ID)
+        entry = Entry(item or record(**values), time.time(), REQUEST_ID)
         line = LINES[name](entry)
         self.assertEqual(line.splitlines(), [line])
         self.assertNotRegex(line, "[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -232,20 +232,20 @@ class FieldsTests(unittest.TestCase):
     def test_injection(self):
         """The client sends what such a formatter will write into a line."""
         for sent, item in hostile_records():
-            fields = make_entry(item, 0, REQUEST_ID).fields
+            fields = Entry(item, 0, REQUEST_ID).fields()
             texts = {name: printable(value) for name, value in sent.items()}
             self.assertEqual({name: fields[name] for name in sent}, texts)
 
     def test_missing(self):
         """The client came over a unix socket and sent no headers."""
-        fields = make_entry(record(client=None, headers=[]), 0, REQUEST_ID).fields
+        fields = Entry(record(client=None, headers=[]), 0, REQUEST_ID).fields()
         names = ("client", "referer", "user_agent")
         self.assertEqual([fields[name] for name in names], [None] * 3)
 
     def test_repeated(self):
         """The client names itself twice."""
         headers = [(b"user-agent", b"one"), (b"user-agent", b"two")]
-        fields = make_entry(record(headers=headers), 0, REQUEST_ID).fields
+        fields = Entry(record(headers=headers), 0, REQUEST_ID).fields()
         self.assertEqual(fields["user_agent"], "two")
 
 
@@ -281,7 +281,7 @@ class TimeZoneTests(unittest.TestCase):
 
     def lines(self, moment: float) -> dict[str, str]:
         """Return the lines of all formats for a request that ended at this moment."""
-        entry = make_entry(record(), moment, REQUEST_ID)
+        entry = Entry(record(), moment, REQUEST_ID)
         return {name: make_line(entry) for name, make_line in LINES.items()}
 
     def test_table(self):

@@ -181,24 +181,17 @@ class TrustedPeersTests(unittest.TestCase):
             ["::ffff:192.0.3.7", "::192.0.2.7", "::ffff:198.51.100.2"],
         )
 
-    def assert_trusts_or_refuses(self, value: str, trusted: Any, others: Any) -> None:
-        """A value is taken for what it says, or is none."""
-        try:
-            TrustedPeers([value])
-        except ValueError:
-            return
-        self.assert_trusts([value], trusted, others)
-
     def test_mapped_values(self):
-        """The operator writes an IPv4 address as sockets of both families show it."""
+        """The operator writes IPv4 addresses as sockets of both families show them."""
         same = ["10.0.0.1", "::ffff:10.0.0.1"]
-        for value in ("::ffff:10.0.0.1", "::ffff:10.0.0.1/128", "::ffff:10.0.0.0/104"):
-            self.assert_trusts_or_refuses(value, same, ["11.0.0.1", "::ffff:11.0.0.1"])
-
-    def test_zone_values(self):
-        """The operator writes a link-local address with its interface, and means that one."""
-        other = ["fe80::1%eth1", "fe80::2%eth0"]
-        self.assert_trusts_or_refuses("fe80::1%eth0", ["fe80::1%eth0"], other)
+        others = ["10.0.0.2", "::ffff:10.0.0.2", "::10.0.0.1", None]
+        for value in ("::ffff:10.0.0.1", "::FFFF:a00:1", "::ffff:10.0.0.1/128"):
+            self.assert_trusts([value], same, others)
+        others = ["11.0.0.1", "::ffff:11.0.0.1", "::a00:1", "::1", None]
+        self.assert_trusts(["::ffff:10.0.0.0/104"], ["10.0.0.0", "10.255.255.255", *same], others)
+        self.assert_trusts(["::ffff:0:0/96"], ["0.0.0.0", "203.0.113.9"], ["::1", "::", None])
+        # A wider network is one of IPv6, and no IPv4 address is in it.
+        self.assert_trusts(["::/64"], ["::1", "::7"], ["10.0.0.1", "::ffff:10.0.0.1"])
 
     def test_zones(self):
         """The peer has a link-local address, which names the interface that it came by."""
@@ -242,6 +235,13 @@ class TrustedPeersTests(unittest.TestCase):
             *("", " ", "localhost", "proxy.example.org", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/"),
             *("::1/129", "2001:db8::1/32", "10.0.0.256", "10.0.0", "10.0.0.01", "10.0.0.1:80"),
             *("[::1]", "unix:", "UNIX", "unix ", " unix", "/run/socket", "**", "10.*", "any"),
+            *(
+                "fe80::1%eth0",
+                "fe80::%eth0/10",
+                "%eth0",
+                "::ffff:10.0.0.1/104",
+                "::ffff:10.0.0.0/129",
+            ),
             *("10.0.0.1-10.0.0.9", "10.0.0.1, 10.0.0.2", "10.0.0.0/8/8"),
         ):
             for values in ([value], ["127.0.0.1", value], ["*", value]):

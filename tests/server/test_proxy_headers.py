@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from django.test import tag
 
-from django_daphne.server import ServerConfig
+from django_daphne.server import ConfigurationError, ServerConfig
 from django_daphne.server.exceptions import PeerError
 from django_daphne.server.interfaces import Origin
 from django_daphne.server.proxy_headers import ProxyHeaders
@@ -108,6 +108,8 @@ FORWARDED: dict[str, tuple[Address, str]] = {
     "for=192.0.2.43, for=10.0.0.1;proto=https": (("192.0.2.43", 0), "http"),
     "for=198.51.100.1;proto=https, for=192.0.2.43": (("192.0.2.43", 0), "http"),
     "for=10.0.0.3;proto=https, for=10.0.0.1": (("10.0.0.3", 0), "https"),
+    "for=unknown, for=10.0.0.1;proto=https": (("10.0.0.1", 0), "https"),
+    "for=unknown;proto=https, for=10.0.0.1": (("10.0.0.1", 0), "http"),
     "proto=https": (None, "https"),
     "for=192.0.2.43, by=10.0.0.1;proto=https": (None, "https"),
     "for=192.0.2.43;PROTO=WSS": (("192.0.2.43", 0), "https"),
@@ -151,6 +153,10 @@ FORWARDED: dict[str, tuple[Address, str]] = {
     'for="2001:db8::7"': (("2001:db8::7", 0), "http"),
     "for=198.51.100.1;proto=https, garbage, for=10.0.0.1": (("10.0.0.1", 0), "http"),
 }
+
+
+# What no host is, between the quotes of Forwarded.
+BAD_HOSTS = ("", "a b", "\x9b", "a/b", "a:b", ":80", "a:65536", "[::1", "::1", "a@b", r"\"a\"")
 
 
 def fields(*lines: str) -> list[Header]:
@@ -307,7 +313,7 @@ class ForwardedTests(unittest.TestCase):
             ("for=192.0.2.43, for=10.0.0.1;host=x", ("inner.example", 8000)),
             ("for=192.0.2.43", ("inner.example", 8000)),
             ("for=unknown;host=zebra.example", ("zebra.example", 80)),
-            ('for=192.0.2.43;host=""', ("inner.example", 8000)),
+            *((f'for=192.0.2.43;host="{bad}"', ("inner.example", 8000)) for bad in BAD_HOSTS),
             ("garbage", ("inner.example", 8000)),
         ):
             self.assertEqual(read(host, f"Forwarded: {value}").server, server, value)
@@ -319,6 +325,10 @@ class ChoiceTests(unittest.TestCase):
 
     X = ("X-Forwarded-For: 203.0.113.7",)
     RFC = ("Forwarded: for=192.0.2.43",)
+    OTHERS: ClassVar[dict[str, Any]] = {
+        "proxy_headers_host": "X-Real-IP",
+        "proxy_headers_port": "X-Port",
+    }
 
     def test_format(self):
         """The operator says what the proxy writes, and the other is only a header."""
@@ -350,14 +360,10 @@ class ChoiceTests(unittest.TestCase):
 
     def test_both_with_other_names(self):
         """The operator's own header counts for the family, in place of the usual one."""
-        options: dict[str, Any] = {
-            "proxy_headers_host": "X-Real-IP",
-            "proxy_headers_port": "X-Port",
-        }
         for line in ("X-Real-IP: 203.0.113.7", "X-Port: 1"):
             with self.assertRaises(PeerError), self.assertLogs(LOGGER, "WARNING"):
-                read(line, *self.RFC, **options)
-        self.assertEqual(read(*self.X, *self.RFC, **options).client, ("192.0.2.43", 0))
+                read(line, *self.RFC, **self.OTHERS)
+        self.assertEqual(read(*self.X, *self.RFC, **self.OTHERS).client, ("192.0.2.43", 0))
 
     def test_not_believed(self):
         """The peer is not trusted, or the operator has not asked for these headers."""
@@ -370,16 +376,18 @@ class ChoiceTests(unittest.TestCase):
         """The caller asks which requests are worth a look."""
         reader = ProxyHeaders(ServerConfig().proxy)
         self.assertEqual(reader.names, {b"daphne-root-path"})
-        options: dict[str, Any] = {
-            "proxy_headers_host": "X-Real-IP",
-            "proxy_headers_port": "X-Port",
-        }
-        reader = ProxyHeaders(ServerConfig().replace(proxy_headers=True, **options).proxy)
-        self.assertEqual(
-            reader.names,
-            {b"daphne-root-path", b"x-real-ip", b"x-forwarded-proto", b"x-forwarded-port"}
-            | {b"x-port", b"forwarded"},
-        )
+        always = {b"daphne-root-path", b"forwarded", b"x-forwarded-proto", b"x-forwarded-port"}
+        reader = ProxyHeaders(ServerConfig().replace(proxy_headers=True).proxy)
+        self.assertEqual(reader.names, always | {b"x-forwarded-for"})
+        reader = ProxyHeaders(ServerConfig().replace(proxy_headers=True, **self.OTHERS).proxy)
+        self.assertEqual(reader.names, always | {b"x-real-ip", b"x-port"})
+
+    def test_bad_names(self):
+        """The operator names a header that has another meaning."""
+        for option in ("proxy_headers_host", "proxy_headers_port"):
+            for name in ("Forwarded", "forwarded", "Host", "HOST", "X Y", "X:", ""):
+                with self.assertRaisesRegex(ConfigurationError, f"^{option}: "):
+                    ServerConfig().replace(proxy_headers=True, **{option: name})
 
     def test_trusts(self):
         """The caller asks whether a peer is believed."""
@@ -387,7 +395,9 @@ class ChoiceTests(unittest.TestCase):
         self.assertTrue(reader.trusts(("192.0.2.1", 1)))
         self.assertFalse(reader.trusts(PEER))
         self.assertFalse(reader.trusts(None))
-        self.assertTrue(ProxyHeaders(ServerConfig().proxy).trusts(None))
+        for values, peer, other in ((["unix"], None, PEER), (["127.0.0.1"], PEER, None)):
+            reader = ProxyHeaders(ServerConfig().replace(trusted_proxies=values).proxy)
+            self.assertEqual((reader.trusts(peer), reader.trusts(other)), (True, False))
 
 
 class RootPathTests(unittest.TestCase):
@@ -414,7 +424,7 @@ class RootPathTests(unittest.TestCase):
             ("/%252F", "/%2F"),
             ("", ""),
         ):
-            with self.assertNoLogs(LOGGER):
+            with self.assertNoLogs(LOGGER, "WARNING"):
                 self.assertEqual(self.read(value), root_path)
                 self.assertEqual(self.read("bad", "/other", value), root_path)
 
@@ -427,6 +437,12 @@ class RootPathTests(unittest.TestCase):
             with self.subTest(value), self.assertLogs(LOGGER, "WARNING") as logs:
                 self.assertEqual(self.read("/other", value, times=3), "/own")
             self.assertEqual([record.args for record in logs.records], [(value,)])
+
+    def test_long(self):
+        """The proxy sends more than anybody wants to read in a log."""
+        with self.assertLogs(LOGGER, "WARNING") as logs:
+            self.assertEqual(self.read("/" * 65000), "/own")
+        self.assertLess(len(logs.output[0]), 500)
 
     def test_not_trusted(self):
         """Somebody else sends it, and the operator is told once, of every kind of peer."""
@@ -512,11 +528,11 @@ class WorkTests(unittest.TestCase):
         """The client sends twice as much, for twice the work."""
         self.enterContext(self.assertLogs(LOGGER))
         for short, long in zip(hostile(2048), hostile(4096), strict=True):
-            counts = [
-                count_lines(self.reader().read, fields(*lines), OWN, True)
-                for lines in (short, long)
-            ]
-            with self.subTest(short[0][:50], counts=counts):
+            with self.subTest(short[0][:50]), within_cpu_seconds(5):
+                counts = [
+                    count_lines(self.reader().read, fields(*lines), OWN, True)
+                    for lines in (short, long)
+                ]
                 self.assertLessEqual(counts[1], 2.1 * counts[0] + 50)
 
     def test_patterns(self):

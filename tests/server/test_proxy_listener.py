@@ -37,11 +37,14 @@ TEXT_6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 56324 443\r\n"
 UNKNOWN = b"PROXY UNKNOWN\r\n"
 SIGNATURE = b"\x0d\x0a\x0d\x0a\x00\x0d\x0a\x51\x55\x49\x54\x0a"
 INET = b"\xc0\x00\x02\x07\xc6\x33\x64\x01\xdc\x04\x01\xbb"
+TLS = b"\x20\x00\x05\x01\x00\x00\x00\x00"
 BINARY = SIGNATURE + b"\x21\x11\x00\x0c" + INET
-BINARY_TLS = SIGNATURE + b"\x21\x11\x00\x14" + INET + b"\x20\x00\x05\x01\x00\x00\x00\x00"
+BINARY_TLS = SIGNATURE + b"\x21\x11\x00\x14" + INET + TLS
 BINARY_NO_TLS = SIGNATURE + b"\x21\x11\x00\x14" + INET + b"\x20\x00\x05\x00\x00\x00\x00\x01"
 BINARY_UNIX = SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216)
 LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
+LOCAL_TLS = SIGNATURE + b"\x20\x00\x00\x08" + TLS
+UNSPEC_TLS = SIGNATURE + b"\x21\x00\x00\x08" + TLS
 ANNOUNCED = (("192.0.2.7", 56324), ("198.51.100.1", 443))
 
 # More turns of the loop than there are batches to accept in any of these tests.
@@ -175,6 +178,10 @@ class AnnouncedTests(ProxyListenerTestCase):
         server = self.serve(proxy_protocol="v2")
         self.assertEqual(self.ask(server.address, BINARY_TLS)["scheme"], "https")
         self.assertEqual(self.ask(server.address, BINARY_NO_TLS)["scheme"], "http")
+        # What the proxy does not know are the addresses; for itself it has no client.
+        scope = self.ask(server.address, UNSPEC_TLS)
+        self.assertEqual((scope["scheme"], scope["server"]), ("https", server.address))
+        self.assertEqual(self.ask(server.address, LOCAL_TLS)["scheme"], "http")
 
     def test_nobody(self):
         """The client of the proxy came over a unix socket."""
@@ -273,7 +280,7 @@ class CutTests(CarrierTestCase):
         (bound,) = bind(ListenConfig(port=0))
         trusted = TrustedPeers(["127.0.0.1"])
         listener = ProxyListener(bound, "any", self.make_recorder, trusted, PATIENCE)
-        listener.start()
+        listener.start(100)
         return listener
 
     async def introduce(self, header: bytes, cut: int) -> Recorder:
@@ -357,16 +364,17 @@ class RefusalTests(ProxyListenerTestCase):
         """The peer is none of the trusted proxies, whatever it announces."""
         trusted = ["192.0.2.1", "192.0.2.7"]
         tcp = self.serve(proxy_protocol="any", trusted_proxies=["unix", *trusted])
+        trusted = ["127.0.0.1", *trusted]
         unix = self.serve(proxy_protocol="any", trusted_proxies=trusted, unix_socket=self.path)
-        places: list[tuple[RunningServer, tuple[str, int] | str]] = [
-            (tcp, tcp.address),
-            (unix, self.path),
+        places: list[tuple[RunningServer, tuple[str, int] | str, str]] = [
+            (tcp, tcp.address, "127.0.0.1"),
+            (unix, self.path, "a unix socket"),
         ]
-        for server, place in places:
+        for server, place, name in places:
             with self.assert_dropped(server, times=3) as texts:
                 for header in (TEXT, BINARY, LOCAL):
                     self.assert_silent_end(self.send(place, header + LAST))
-            self.assertIn("none of the trusted proxies", texts[0])
+            self.assertIn(f" closed: {name} is none of the trusted proxies", texts[0])
 
     def test_ends_early(self):
         """The proxy closes its side before its header is complete."""
@@ -427,8 +435,11 @@ class CrowdTests(ProxyListenerTestCase):
             for sock in idle[:60]:
                 sock.close()
             self.assertEqual(self.assert_answered(good)["client"], ANNOUNCED[0])
-        self.assertEqual(len(logs.records), 1)
-        self.assertEqual(len(self.witness.scopes), 1)
+        self.assertEqual((len(logs.records), len(self.witness.scopes)), (1, 1))
+        for sock in idle[60:]:
+            sock.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                sock.recv(1)
 
     def start(self, application: Any) -> RunningServer:
         """Return a running server, which the test stops itself, and which waits for ever."""

@@ -184,13 +184,15 @@ class PathTests(UnixTestCase):
         self.assertEqual(target.read_text(), "precious")
 
     def test_directory(self):
-        """The operator names a directory."""
+        """The operator names a directory, or a path in one that does not exist."""
         for path in (str(self.folder), ".", "/"):
             self.assertIn(f"unix socket {path}: there is a file", self.refusal(unix_socket=path))
-
-    def test_no_directory(self):
-        """The operator names a path in a directory that does not exist."""
         self.assertIn("no such directory", self.refusal(unix_socket="/no/such/directory/socket"))
+
+    def test_given_back(self):
+        """The operator wants something besides that cannot be had."""
+        self.unix_refusal(fd=99999)
+        self.assert_folder()
 
     def test_long(self):
         """The operator names the longest path that a unix socket can have, and longer ones."""
