@@ -428,6 +428,13 @@ class RootPathTests(unittest.TestCase):
                 self.assertEqual(self.read(value), root_path)
                 self.assertEqual(self.read("bad", "/other", value), root_path)
 
+    def test_believed(self):
+        """The operator is told once whom the server believes, for it may be the client's word."""
+        with self.assertLogs(LOGGER, "INFO") as logs:
+            self.read("/zebra", times=3)
+        found = [(record.levelname, record.args) for record in logs.records]
+        self.assertEqual(found, [("INFO", ("127.0.0.1",))])
+
     def test_bad(self):
         """The proxy sends what no root path is, and the operator is told once."""
         for value in (
