@@ -70,8 +70,7 @@ class HTTP11:
         self._body: BodyReader
         self._exchange: Exchange | None = None
         self._reading = _HEAD
-        self._reading_is_paused = False
-        self._application_is_full = False
+        self._reading_is_paused = self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
         self._advancing = self._is_behind = False  # behind: requests wait for their turn
         self._draining = self._eof = self.is_unusual = False
@@ -185,10 +184,7 @@ class HTTP11:
                 self._update_reading()
 
     def _start_exchange(self, head: bytes) -> None:
-        """Read a head and make ready for the body and for the response.
-
-        Raises PeerError for a request that is refused.
-        """
+        """Read a head and make ready for body and response, or raise PeerError."""
         context = self._context
         request = self._head_reader.read(head)
         if self._head_is_timed:
