@@ -154,7 +154,7 @@ class ImportTests(unittest.TestCase):
         """Protocols and cycles meet in the connection and nowhere else."""
         sides: dict[str, set[str]] = {}
         for each in IMPORTS:
-            for side in ("asgi.http_cycle*", "protocols.http11"):
+            for side in ("asgi.*_cycle", "protocols.http11_upgrade"):
                 if matches(each.imported, (side,)):
                     sides.setdefault(each.importer, set()).add(side)
         meeting = [importer for importer, found in sides.items() if len(found) == 2]

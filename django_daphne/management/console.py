@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.color import Style
 
@@ -12,6 +12,13 @@ from ..server import AccessRecord, client_name, printable
 
 # Many projects configure this name in LOGGING.
 logger = logging.getLogger("django.channels.server")
+
+_ACTIONS: Final = {
+    "connecting": "HANDSHAKING",
+    "connected": "CONNECT",
+    "rejected": "REJECT",
+    "disconnected": "DISCONNECT",
+}
 
 
 def http_details(record: AccessRecord) -> dict[str, Any]:
@@ -24,6 +31,16 @@ def http_details(record: AccessRecord) -> dict[str, Any]:
         "time_taken": record.duration,
         "size": record.size,
     }
+
+
+def websocket_details(record: AccessRecord) -> dict[str, Any]:
+    """Return a record as the details of the actions of "websocket"."""
+    return {"path": printable(record.target), "client": client_name(record)}
+
+
+def log_websocket(action: str, details: Mapping[str, Any]) -> None:
+    """Log what happened to a WebSocket: ``WebSocket CONNECT /path [127.0.0.1:5000]``."""
+    logger.info("WebSocket %s %s [%s]", _ACTIONS[action], details["path"], details["client"])
 
 
 def log_http(details: Mapping[str, Any], style: Style) -> None:

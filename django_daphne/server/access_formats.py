@@ -22,6 +22,15 @@ _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
 _UNSAFE_IN_COMBINED: Final = re.compile(r"[^ !#-\[\]-~]")
 
 
+# What daphne calls the events of a WebSocket.
+_EVENTS: Final = {
+    "connecting": "WSCONNECTING",
+    "connected": "WSCONNECT",
+    "rejected": "WSREJECT",
+    "disconnected": "WSDISCONNECT",
+}
+
+
 def printable(data: bytes) -> str:
     """Return bytes of a client as text that is safe in one line of a log."""
     return _UNSAFE.sub(lambda match: f"\\x{ord(match[0]):02x}", data.decode("latin-1"))
@@ -68,7 +77,9 @@ class Entry:
             "method": record.method,
             "target": printable(record.target),
             "http_version": record.http_version,
+            "event": record.event,
             "status": record.status,
+            "code": record.code,
             "size": record.size,
             "duration": record.duration,
             "request_id": self.request_id,
@@ -80,9 +91,16 @@ class Entry:
 def daphne_line(entry: Entry) -> str:
     """Return daphne's line: ``CLIENT - - [time] "METHOD /path?query" STATUS SIZE``.
 
-    Local time without its zone; a status or size of zero is "-".
+    Local time without its zone; a status or size of zero is "-". Of a WebSocket each event has a
+    line, in the place of the method.
     """
     record = entry.record
+    event = _EVENTS.get(record.event)
+    if event is not None:
+        return (
+            f"{client_name(record)} - - [{_clf_time(int(entry.time))[:20]}]"
+            f' "{event} {printable(record.target)}" - -'
+        )
     return (
         f"{client_name(record)} - - [{_clf_time(int(entry.time))[:20]}]"
         f' "{record.method} {printable(record.target)}"'
@@ -126,7 +144,9 @@ def json_line(entry: Entry) -> str:
             "method": record.method,
             "target": _decoded(record.target),
             "http_version": record.http_version,
+            "event": record.event,
             "status": record.status or None,
+            "code": record.code,
             "size": record.size,
             "duration": round(record.duration, 6),
             "request_id": entry.request_id,
@@ -135,6 +155,9 @@ def json_line(entry: Entry) -> str:
         }
     )
 
+
+ENDINGS_ONLY: Final = frozenset(("combined", "extended"))
+"""The formats whose readers know one line for each request, when it has ended."""
 
 LINES: Final[Mapping[str, Callable[[Entry], str]]] = {
     "daphne": daphne_line,

@@ -13,14 +13,16 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
-from .access_formats import LINES, Entry, client_name, printable
+from .access_formats import ENDINGS_ONLY, LINES, Entry, client_name, printable
 from .config import ServerConfig
 from .exceptions import ConfigurationError
 from .interfaces import AccessRecord
 
 __all__ = ["AccessLog", "client_name", "printable", "set_up_access_log"]
+
+_BEGINNINGS: Final = frozenset(("connecting", "connected"))
 
 logger = logging.getLogger("django_daphne.access")
 _server_logger = logging.getLogger("django_daphne.server")
@@ -30,18 +32,20 @@ class AccessLog:
     """Makes a record of the logger from each finished request. Made by `set_up_access_log`.
 
     The record has level INFO and these attributes: ``client`` ("host:port" or None), ``method``,
-    ``target``, ``http_version``, ``status``, ``size`` (bytes of body), ``duration`` (seconds),
+    ``target``, ``http_version``, ``event`` ("complete", or what happened to a WebSocket),
+    ``status``, ``code`` (a WebSocket's), ``size`` (bytes of body), ``duration`` (seconds),
     ``request_id`` (32 hexadecimal digits, made for the record), ``referer`` and ``user_agent``
     (None where not sent). What the client wrote is escaped by `printable`.
     """
 
     def __init__(self, format_name: str, handler: _LineHandler | None = None) -> None:
         self._line = LINES[format_name]
+        self._skipped = _BEGINNINGS if format_name in ENDINGS_ONLY else frozenset[str]()
         self._handler = handler
 
     def __call__(self, record: AccessRecord) -> None:
         """Log one request, unless the logger's level says no."""
-        if not logger.isEnabledFor(logging.INFO):
+        if not logger.isEnabledFor(logging.INFO) or record.event in self._skipped:
             return
         entry = Entry(record, time.time())
         line = self._line(entry)

@@ -31,7 +31,6 @@ is_root_path = re.compile(r"(/(?!/)[^\x00-\x20\x7f?#\\]*(?<!/))?").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
 
 _CLOSED = "the connection is closed"
-_LATER = "Takes effect with WebSocket support."
 
 
 def _limit(default: Any, help: str, outcome: str, **traits: Any) -> Any:
@@ -225,30 +224,47 @@ class TimeoutConfig(Group, title="Timeouts"):
 
 
 class WebSocketConfig(Group, title="WebSocket"):
-    """Bound the life and the messages of a WebSocket; takes effect with WebSocket support."""
+    """Bound the life and the messages of a WebSocket, and say how it is compressed."""
 
     websocket_timeout: float | None = _timeout(
-        86400, f"The life of a WebSocket. {_LATER}", "closed", aliases=("--websocket_timeout",)
+        86400, "The life of a WebSocket.", "close code 1000", aliases=("--websocket_timeout",)
     )
     websocket_connect_timeout: float | None = _timeout(
         5,
-        f"The wait for the application to accept or deny a WebSocket. {_LATER}",
-        "the handshake is refused",
+        "The wait for the application to accept or deny a WebSocket.",
+        "status 403",
         aliases=(
             "--websocket_connect_timeout",
             "--websocket-handshake-timeout",
             "--websocket_handshake_timeout",
         ),
     )
-    ping_interval: float | None = _timeout(20, f"The silence of a client. {_LATER}", "a ping")
-    ping_timeout: float | None = _timeout(
-        30, f"The wait for the answer to a ping. {_LATER}", _CLOSED
-    )
+    ping_interval: float | None = _timeout(20, "The silence of a client.", "a ping")
+    ping_timeout: float | None = _timeout(30, "The wait for the answer to a ping.", _CLOSED)
     websocket_max_message_size: int | None = _limit(
-        1048576, f"The largest message. {_LATER}", "close code 1009", none_values=(0, -1)
+        1048576, "The largest message, inflated.", "close code 1009", none_values=(0, -1)
     )
     websocket_max_frame_size: int | None = _limit(
-        1048576, f"The largest frame. {_LATER}", "close code 1009", none_values=(0, -1)
+        1048576, "The largest frame.", "close code 1009", none_values=(0, -1)
+    )
+    websocket_max_fragments: int | None = _limit(
+        1024, "Frames of a message.", "close code 1009", none_values=(-1,), unit="frames"
+    )
+    websocket_max_queue: int | None = _limit(
+        32,
+        "Messages that wait for the application; body_buffer_size bounds their bytes.",
+        "reading pauses",
+        none_values=(-1,),
+        unit="messages",
+    )
+    websocket_compression: bool = option(
+        True, help="Compress messages for clients that offer it (permessage-deflate)."
+    )
+    websocket_compression_bits: int = option(
+        12, help="The largest window, as a power of two bytes.", unit="bits", minimum=9, maximum=15
+    )
+    websocket_compression_context: bool = option(
+        True, help="Keep the window from message to message; off is slower and saves memory."
     )
 
 

@@ -17,18 +17,21 @@ from twisted.python.failure import Failure
 from .asgi.http_cycle import ApplicationCycle, CycleContext
 from .asgi.scope import ScopeFactory
 from .asgi.tasks import ApplicationTasks
+from .asgi.websocket_cycle import WebSocketCycle
 from .config import ServerConfig
 from .interfaces import (
     AccessRecord,
     Clock,
     ConnectionContext,
+    ConnectionProtocol,
     HTTPStream,
     Origin,
     RequestHead,
     Transport,
+    WebSocketHandshake,
 )
 from .protocols.deadlines import Deadlines, DeadlineWheel
-from .protocols.http11 import HTTP11
+from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
 
@@ -89,6 +92,7 @@ class ServerContext:
             clock=self.clock,
             body_limit=self.config.limits.body_buffer_size,
             close_timeout=self.config.timeouts.application_close_timeout,
+            max_queue=self.config.websocket.websocket_max_queue,
         )
         self.proxy_headers = ProxyHeaders(self.config.proxy)
         self.default_headers = DefaultHeaders(self.config.http.server_name, time.time)
@@ -130,7 +134,7 @@ class Connection(Protocol):
     def __init__(self, context: ServerContext) -> None:
         self._context = context
         self._deadlines = Deadlines(context.wheel)
-        self._protocol: HTTP11
+        self._protocol: ConnectionProtocol
         self._late_origin: Origin | None = None  # what was not known when it was made
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
@@ -142,12 +146,14 @@ class Connection(Protocol):
         self._scopes = ScopeFactory(self._origin, context.state)
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
-        self._protocol = HTTP11(
+        protocol = UpgradableHTTP11(
             ConnectionContext(
                 config=config,
                 clock=context.clock,
                 client=transport.peer,
                 create_cycle=self._create_cycle,
+                create_websocket_cycle=self._create_websocket_cycle,
+                switch_protocol=self._switch_protocol,
                 call_soon=context.call_soon,
                 default_headers=context.default_headers,
                 admission=context.admission,
@@ -156,8 +162,7 @@ class Connection(Protocol):
             transport,
             self._deadlines,
         )
-        # The hot path: bytes go to the protocol without a stop here.
-        self.dataReceived = self._protocol.data_received  # type: ignore[method-assign]
+        self._switch_protocol(protocol)
 
     def readConnectionLost(self) -> None:
         self._protocol.eof_received()
@@ -194,16 +199,31 @@ class Connection(Protocol):
 
     # The ring.
 
+    def _switch_protocol(self, protocol: ConnectionProtocol) -> None:
+        """Speak another protocol from the next byte on."""
+        self._protocol = protocol
+        # The hot path: bytes go to the protocol without a stop here.
+        self.dataReceived = protocol.data_received  # type: ignore[method-assign]
+
     def _create_cycle(self, head: RequestHead, stream: HTTPStream) -> ApplicationCycle:
         """Return the ASGI side of a request. Raises PeerError when proxies contradict each other.
 
         Part of the hot path: the look for a proxy's headers costs what making a dict does.
         """
+        self._find_origin(head)
+        return ApplicationCycle(self._context.cycles, self._scopes, head, stream)
+
+    def _create_websocket_cycle(
+        self, head: RequestHead, handshake: WebSocketHandshake
+    ) -> WebSocketCycle:
+        self._find_origin(head)
+        return WebSocketCycle(self._context.cycles, self._scopes, head, handshake)
+
+    def _find_origin(self, head: RequestHead) -> None:
         proxy_headers = self._context.proxy_headers
         head.origin = self._late_origin
         if not proxy_headers.names.isdisjoint(dict(head.headers)):
             head.origin = proxy_headers.read(head.headers, self._origin, self._is_trusted)
-        return ApplicationCycle(self._context.cycles, self._scopes, head, stream)
 
     # The server's wishes.
 

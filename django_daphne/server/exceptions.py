@@ -58,13 +58,17 @@ class LifespanFailure(ServerError):
 class PeerError(ServerError):
     """The client broke the protocol or a limit.
 
-    ``status`` is the HTTP status to answer with; the text is for the log.
+    ``status`` is the HTTP status to answer with, ``headers`` what the answer has besides the usual;
+    the text is for the log.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(
+        self, status: int, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.headers = headers
 
 
 class WebSocketError(ServerError):

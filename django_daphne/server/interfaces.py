@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from .types import Address, Header, Headers
 
 if TYPE_CHECKING:
     from .config import ServerConfig
+
+Event: TypeAlias = Literal["complete", "connecting", "connected", "rejected", "disconnected"]
 
 
 class TimerHandle(Protocol):
@@ -110,7 +112,8 @@ class RequestHead:
     ``target`` is what the client asked for, for the log; ``path`` and ``query`` are its parts, not
     decoded. ``headers`` have lower-case names and the order of the wire. ``has_body`` says whether
     the client announced a body that is not empty; its length is ``content_length``, None in chunks.
-    ``origin`` is None while it is the connection's.
+    ``origin`` is None while it is the connection's. ``wants_websocket`` says that the client asked
+    for that protocol, which may still be a mistake.
     """
 
     # One is made for each request. What most requests do not have is set where it is there.
@@ -119,6 +122,7 @@ class RequestHead:
     content_length: int | None = None
     expect_continue = False
     accepts_trailers = False
+    wants_websocket = False
     origin: Origin | None = None
 
     def __init__(
@@ -144,6 +148,7 @@ class RequestHead:
             self.keep_alive
             and self.content_length is None
             and not (self.has_body or self.expect_continue or self.accepts_trailers)
+            and not self.wants_websocket
         )
 
 
@@ -203,10 +208,72 @@ class HTTPStream(Protocol):
     def resume_reading(self) -> None: ...
 
 
+class WebSocketCycle(Protocol):
+    """The ASGI side of one WebSocket: what happened on the wire.
+
+    ``disconnected`` is the last thing that it is told, once.
+    """
+
+    def start(self) -> None:
+        """Call the application."""
+
+    def message_received(self, data: str | bytes) -> None:
+        """Take a message: a text, or bytes."""
+
+    def disconnected(self, code: int = 1006, reason: str = "") -> None:
+        """Take note of the end, with its code (RFC 6455, section 7.4)."""
+
+    def pause_sending(self) -> None: ...
+
+    def resume_sending(self) -> None: ...
+
+
+class WebSocketHandshake(Protocol):
+    """The wire's side of a WebSocket that the application has not accepted yet.
+
+    Denied, it is answered as any request is: by ``refuse``, or by a response of the application's.
+    """
+
+    @property
+    def subprotocols(self) -> Sequence[str]: ...
+
+    def accept(self, subprotocol: str | None, headers: Headers) -> WebSocketStream:
+        """Open the WebSocket; nothing here is called again.
+
+        Raises ApplicationError for what cannot be sent, and then nothing was.
+        """
+
+    def start_response(self, status: int, headers: Headers, trailers: bool) -> None: ...
+
+    def send_body(self, data: bytes, more: bool) -> None: ...
+
+    def refuse(self, status: int, text: str) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class WebSocketStream(Protocol):
+    """The wire's side of an open WebSocket."""
+
+    def send(self, data: str | bytes, soon: bool) -> None:
+        """Send a message; with ``soon`` others are expected to follow, and leave with it.
+
+        Raises ApplicationError for a text that is no Unicode.
+        """
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; nothing is sent or received after it."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
     """One finished exchange, for the access log. ``duration`` is in seconds, ``size`` in bytes.
 
+    Of a WebSocket each event is recorded, the last one with the close code as the server knows it.
     ``headers`` are those of the request, with lower-case names. ``http_version`` is "1.1" or "2".
     """
 
@@ -218,6 +285,25 @@ class AccessRecord:
     size: int
     duration: float
     headers: Sequence[Header]
+    event: Event = "complete"
+    code: int | None = None
+
+
+class ConnectionProtocol(Protocol):
+    """What is spoken on a connection, as the connection sees it."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def eof_received(self) -> None: ...
+
+    def connection_lost(self) -> None: ...
+
+    def pause_sending(self) -> None: ...
+
+    def resume_sending(self) -> None: ...
+
+    def drain(self) -> None:
+        """Finish what is under way, then close."""
 
 
 class Admission(Protocol):
@@ -250,6 +336,8 @@ class ConnectionContext:
     clock: Clock
     client: Address
     create_cycle: Callable[[RequestHead, HTTPStream], HTTPCycle]
+    create_websocket_cycle: Callable[[RequestHead, WebSocketHandshake], WebSocketCycle]
+    switch_protocol: Callable[[ConnectionProtocol], None]
     call_soon: Callable[..., object]
     default_headers: DefaultHeaders
     admission: Admission | None

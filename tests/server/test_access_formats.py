@@ -198,7 +198,9 @@ class JSONTests(LineTestCase):
             "method": "GET",
             "target": "/path?query",
             "http_version": "1.1",
+            "event": "complete",
             "status": 200,
+            "code": None,
             "size": 5,
             "duration": 0.012345,
             "request_id": REQUEST_ID,
@@ -223,7 +225,7 @@ class JSONTests(LineTestCase):
                 field: text.decode("utf-8", "backslashreplace") for field, text in sent.items()
             }
             self.assertEqual({field: found[field] for field in sent}, texts)
-            self.assertEqual((len(found), found["status"]), (11, 200))
+            self.assertEqual((len(found), found["status"]), (13, 200))
 
 
 class FieldsTests(unittest.TestCase):

@@ -294,7 +294,8 @@ class NginxTestCase(ProcessTestCase):
 
     def assert_logged(self, server: Process, client: list[Any], target: str) -> None:
         """Assert that the access log has a line of this client and target."""
-        name = re.escape(f"{client[0]}:{client[1]}")
+        host = f"[{client[0]}]" if ":" in client[0] else client[0]
+        name = re.escape(f"{host}:{client[1]}")
         server.wait_for(rf'(?m)^{name} - - \[\S+\] "GET {re.escape(target)}" 200 ')
 
 

@@ -134,10 +134,18 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         self.stdout.flush()
 
     def log_access(self, record: AccessRecord) -> None:
-        """Take a finished request from the server."""
-        self.log_action("http", "complete", console.http_details(record))
+        """Take a finished request, or an event of a WebSocket, from the server."""
+        if record.event == "complete":
+            self.log_action("http", "complete", console.http_details(record))
+        else:
+            self.log_action("websocket", record.event, console.websocket_details(record))
 
     def log_action(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
-        """Log what happened: ("http", "complete") with path, status, method, client, time_taken."""
+        """Log what happened: ("http", "complete") with path, status, method, client, time_taken.
+
+        Or ("websocket", one of the events of `AccessRecord`) with path, client.
+        """
         if (protocol, action) == ("http", "complete"):
             console.log_http(details, self.style)
+        elif protocol == "websocket":
+            console.log_websocket(action, details)

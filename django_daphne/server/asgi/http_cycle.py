@@ -18,6 +18,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -52,15 +53,31 @@ _COMPLETE: Final = ResponseState.COMPLETE
 class CycleContext:
     """What all cycles of a server share.
 
-    Reading pauses above ``body_limit`` bytes of body that wait for the application, which is
-    cancelled when it has not returned ``close_timeout`` seconds after its client left; None is
-    never.
+    Reading pauses above ``body_limit`` bytes of body, or of messages, that wait for the
+    application, and at ``max_queue`` messages; None is no limit. The application is cancelled when
+    it has not returned ``close_timeout`` seconds after its client left; None is never.
     """
 
     tasks: ApplicationTasks
     clock: Clock
     body_limit: int
     close_timeout: float | None
+    max_queue: int | None = None
+
+    def cancel_later(self, task: asyncio.Task[None], name: Callable[[], str]) -> None:
+        """Cancel the task of an application whose client has left, when it does not end itself."""
+        if self.close_timeout is not None:
+            timer = self.clock.call_later(self.close_timeout, self._cancel, task, name)
+            task.add_done_callback(lambda _: timer.cancel())
+
+    def _cancel(self, task: asyncio.Task[None], name: Callable[[], str]) -> None:
+        if not task.done():
+            logger.info(
+                "Cancelling %s: it is still running %g s after its client left",
+                name(),
+                self.close_timeout,
+            )
+            task.cancel()
 
 
 class ApplicationCycle:
@@ -117,10 +134,9 @@ class ApplicationCycle:
         self._disconnected = True
         self._wake(self._readable)
         self._wake(self._writable)
-        task, timeout = self._task, self._context.close_timeout
-        if task is not None and not task.done() and timeout is not None:
-            timer = self._context.clock.call_later(timeout, self._cancel, task)
-            task.add_done_callback(lambda _: timer.cancel())
+        task = self._task
+        if task is not None and not task.done():
+            self._context.cancel_later(task, self._name)
 
     def pause_sending(self) -> None:
         """Let ``send()`` wait."""
@@ -362,15 +378,6 @@ class ApplicationCycle:
         else:
             self._end()
             self._stream.abort()
-
-    def _cancel(self, task: asyncio.Task[None]) -> None:
-        if not task.done():
-            logger.info(
-                "Cancelling %s: it is still running %g s after its client left",
-                self._name(),
-                self._context.close_timeout,
-            )
-            task.cancel()
 
     def _name(self) -> str:
         """Return method and path for the log, without control characters."""

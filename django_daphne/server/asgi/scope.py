@@ -1,4 +1,4 @@
-"""The connection scope of an HTTP request (ASGI HTTP specification, version 2.5)."""
+"""The connection scopes of requests and WebSockets (ASGI HTTP and WebSocket specification, 2.5)."""
 
 from __future__ import annotations
 
@@ -69,4 +69,14 @@ class ScopeFactory:
             scope["server"], scope["root_path"] = origin.server, origin.root_path
         if self._state is not None:
             scope["state"] = self._state.copy()
+        return scope
+
+    def websocket(self, head: RequestHead, subprotocols: list[str]) -> Scope:
+        """Return the scope of a WebSocket."""
+        scope = self.http(head)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["extensions"] = {"websocket.http.response": {}}
+        scope["subprotocols"] = subprotocols
         return scope

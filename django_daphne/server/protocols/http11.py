@@ -16,9 +16,9 @@ so inside the call; its bytes are kept until ``_advance`` returns, and all answe
 in one write. The end of a response never starts the next request itself: a chain of pipelined
 requests would be as deep on the stack as it is long.
 
-While reading is paused a client that leaves is not noticed. Reading goes on after a request is
-complete, therefore, with a bounded buffer, and stops only for an application that does not take the
-body or a client that pipelines without end.
+While reading is paused a client that leaves is not noticed. So reading goes on after a request is
+complete, with a bounded buffer, and stops only for an application that does not take the body or a
+client that pipelines without end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import enum
 from typing import Final
 
 from ..exceptions import PeerError
-from ..interfaces import ConnectionContext, Transport
+from ..interfaces import ConnectionContext, HTTPCycle, Transport
 from .deadlines import Deadlines
 from .http11_body import BodyReader, ChunkedBody, LengthBody
 from .http11_exchange import AWAITED, READY, SENDING, UNREADABLE, Exchange
@@ -70,8 +70,7 @@ class HTTP11:
         self._body: BodyReader
         self._exchange: Exchange | None = None
         self._reading = _HEAD
-        self._reading_is_paused = False
-        self._application_is_full = False
+        self._reading_is_paused = self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
         self._advancing = self._is_behind = False  # behind: requests wait for their turn
         self._draining = self._eof = self.is_unusual = False
@@ -136,7 +135,7 @@ class HTTP11:
             self._context.call_soon(self._advance)
 
     def drain(self) -> None:
-        """Finish the exchange that is under way, then close; close at once when there is none."""
+        """Finish the exchange that is under way, if there is one, then close."""
         self._draining = self.is_unusual = True
         if self._reading is _HEAD and self._input.is_idle:
             self._wire.close()
@@ -185,10 +184,7 @@ class HTTP11:
                 self._update_reading()
 
     def _start_exchange(self, head: bytes) -> None:
-        """Read a head and make ready for the body and for the response.
-
-        Raises PeerError for a request that is refused.
-        """
+        """Read a head and make ready for body and response, or raise PeerError."""
         context = self._context
         request = self._head_reader.read(head)
         if self._head_is_timed:
@@ -201,9 +197,12 @@ class HTTP11:
             self._reading = _COMPLETE
         if context.admission is not None and not exchange.enter(context.admission):
             raise PeerError(503, "Too many requests are running.")
-        exchange.cycle = context.create_cycle(request, exchange)
+        exchange.cycle = self._create_cycle(exchange)
         if self._timeouts.http_timeout is not None:
             self._deadlines.start("request", self._timeouts.http_timeout, self._request_timed_out)
+
+    def _create_cycle(self, exchange: Exchange) -> HTTPCycle:
+        return self._context.create_cycle(exchange.request, exchange)
 
     def _start_body(self, exchange: Exchange) -> None:
         limits, request = self._limits, exchange.request
@@ -355,10 +354,11 @@ class HTTP11:
         if self._reading is _HEAD:
             self._reading = _DISCARD  # the connection is not used again
         exchange.leave_cycle()
-        exchange.refuse(error.status, error.reason if error.status == 503 else "")
+        text = error.reason if error.status == 503 else ""
+        exchange.refuse(error.status, text, error.headers)
 
     def give_up(self) -> None:
-        """Reset the connection: of a client that left, or that does not read."""
+        """Reset the connection."""
         self._wire.abort()
         self._leave_exchange()
 

@@ -15,7 +15,14 @@ import enum
 from typing import Final, Protocol
 
 from ..exceptions import ApplicationError
-from ..interfaces import AccessRecord, Admission, ConnectionContext, HTTPCycle, RequestHead
+from ..interfaces import (
+    AccessRecord,
+    Admission,
+    ConnectionContext,
+    Event,
+    HTTPCycle,
+    RequestHead,
+)
 from ..types import Headers
 from .responses import ResponseWriter, error_page
 from .wire import Wire
@@ -23,6 +30,8 @@ from .wire import Wire
 # nginx's status for a client that left before it was answered; only ever seen in the access log.
 _CLIENT_LEFT: Final = 499
 # Stands in for a request that could not be read, in its answer and in the access log.
+# What the status of a handshake says of its WebSocket.
+_EVENTS: Final[dict[int, Event]] = {0: "connecting", 101: "connected"}
 UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 
 
@@ -145,10 +154,10 @@ class Exchange:
         if not more:
             self._finish(writer)
 
-    def refuse(self, status: int, text: str) -> None:
+    def refuse(self, status: int, text: str, extra: Headers = ()) -> None:
         """Answer with the server's own page, then close: something went wrong here."""
         headers, body = error_page(status, text)
-        self.start_response(status, [*headers, (b"Connection", b"close")], False)
+        self.start_response(status, [*headers, *extra, (b"Connection", b"close")], False)
         self.send_body(body, False)
 
     def abort(self) -> None:
@@ -165,6 +174,12 @@ class Exchange:
         self._owner.set_application_full(False)
 
     # The end
+
+    def switch(self) -> None:
+        """End an exchange whose connection goes on with another protocol."""
+        self.state = ENDED
+        self.cycle = None
+        self._account(101)
 
     def leave_cycle(self) -> None:
         """Tell the cycle, once, that its exchange has ended early."""
@@ -205,6 +220,11 @@ class Exchange:
         if self._is_admitted and context.admission is not None:
             self._is_admitted = False
             context.admission.leave()
+        self.record(status)
+
+    def record(self, status: int) -> None:
+        """Write the access log; status 0 is a WebSocket that is asked for."""
+        context = self._context
         if context.log_access is not None:
             request = self.request
             context.log_access(
@@ -217,5 +237,8 @@ class Exchange:
                     size=self._writer.size if self._writer is not None else 0,
                     duration=context.clock.now() - self._began,
                     headers=request.headers,
+                    event=_EVENTS.get(status, "rejected")
+                    if request.wants_websocket
+                    else "complete",
                 )
             )

@@ -10,7 +10,8 @@ decides how the message is framed or routed is decided here:
 * Content-Length is plain digits without leading zeros, below 2**63;
 * Host is given once and well-formed (HTTP/1.0 may lack it); the authority of an absolute-form
   target takes its place (RFC 9112, section 3.2.2);
-* an Upgrade that nobody here speaks is ignored, and its body belongs to this request.
+* an Upgrade to WebSocket is the next one's to judge (``websocket_handshake``); one to anything
+  else is ignored, and its body belongs to this request.
 
 Field names with an underscore are dropped: to a CGI-style application they would pass for the name
 with a dash (CVE-2015-0219).
@@ -46,7 +47,7 @@ _PLAIN_LINE: Final = b"POST / HTTP/1.1\r\n"
 
 # Fields that change how this server reads the message or the connection; some are lists, which
 # may be given in several lines. To Proxy-Connection only llhttp listens.
-_LISTS: Final = frozenset((b"connection", b"expect", b"te", b"proxy-connection"))
+_LISTS: Final = frozenset((b"connection", b"expect", b"te", b"proxy-connection", b"upgrade"))
 _SPECIAL: Final = _LISTS | {b"host", b"content-length", b"transfer-encoding"}
 _SLASH: Final = ord("/")
 _UNDERSCORE: Final = ord("_")
@@ -263,5 +264,7 @@ def _frame(request: RequestHead, special: dict[bytes, bytes]) -> None:
         request.expect_continue = request.has_body and has_token(
             special[b"expect"], b"100-continue"
         )
+    if b"upgrade" in special:
+        request.wants_websocket = has_token(special[b"upgrade"], b"websocket")
     if is_http11 and b"te" in special:
         request.accepts_trailers = has_token(special[b"te"], b"trailers")

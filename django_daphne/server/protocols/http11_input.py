@@ -52,6 +52,12 @@ class InputBuffer:
         self.data = b""
         self.offset = 0
 
+    def take(self) -> bytes:
+        """Take everything out."""
+        data = self.data[self.offset :]
+        self.clear()
+        return data
+
     def cut_head(self) -> bytes | None:
         """Take a head out, with its blank line; None when it has not all come. Not when empty.
 

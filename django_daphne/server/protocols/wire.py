@@ -59,6 +59,10 @@ class Wire:
         self._discarded = 0
         self._backlog = 0
 
+    def hand_over(self, give_up: Callable[[], object]) -> None:
+        """Belong to another protocol from now on."""
+        self._give_up = give_up
+
     # Writing.
 
     def write(self, data: bytes) -> None:

@@ -1,0 +1,75 @@
+"""HTTP/1.1 that a client can leave for WebSocket (RFC 9110, section 7.8)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ..interfaces import HTTPCycle
+from ..types import Headers
+from .http11 import HTTP11
+from .http11_exchange import Exchange
+from .websocket import WebSocket
+from .websocket_handshake import Handshake, Offer, accept_head, read_offer
+
+
+class UpgradableHTTP11(HTTP11):
+    """One connection that speaks HTTP/1.1 until an application accepts a WebSocket."""
+
+    def _create_cycle(self, exchange: Exchange) -> HTTPCycle:
+        request = exchange.request
+        if not request.wants_websocket:
+            return super()._create_cycle(exchange)
+        offer = read_offer(request)
+        exchange.record(0)
+        timeout = self._context.config.websocket.websocket_connect_timeout
+        self._deadlines.start("connect", timeout, self._connect_timed_out)
+        handshake = Handshake(offer, exchange, self._open_websocket)
+        cycle = self._context.create_websocket_cycle(request, handshake)
+        # Until it is accepted it differs in nothing but the body, and a handshake has none.
+        return cast(HTTPCycle, cycle)
+
+    def _connect_timed_out(self) -> None:
+        """Answer for an application that did not, within websocket_connect_timeout."""
+        exchange = self._exchange
+        if exchange is not None and exchange.cycle is not None:
+            exchange.leave_cycle()
+            exchange.refuse(403, "Access denied")
+
+    def _open_websocket(self, offer: Offer, subprotocol: str | None, headers: Headers) -> WebSocket:
+        """Accept a handshake, and hand the connection over.
+
+        Raises ApplicationError for what cannot be sent, and then nothing was.
+        """
+        exchange, context = self._exchange, self._context
+        assert exchange is not None
+        cycle = exchange.cycle
+        assert cycle is not None
+        answer, deflate = "", None
+        if offer.extensions and context.config.websocket.websocket_compression:
+            # Imported when it is needed: a tenth of a second, and megabytes.
+            from .websocket_deflate import negotiate
+
+            answer, deflate = negotiate(offer.extensions, context.config.websocket) or ("", None)
+        head = accept_head(offer, subprotocol, answer, headers, context.default_headers.block())
+        self._deadlines.cancel_all()
+        self._wire.write(head)
+        exchange.switch()
+        self._exchange = None
+        websocket = WebSocket(
+            exchange.request,
+            context,
+            self._transport,
+            self._deadlines,
+            self._wire,
+            cycle,  # type: ignore[arg-type]  # see _create_cycle
+            deflate,
+        )
+        context.switch_protocol(websocket)
+        early = self._input.take()
+        if self._reading_is_paused:
+            self._transport.resume_reading()
+        if early:
+            context.call_soon(websocket.data_received, early)
+        if self._eof:
+            context.call_soon(websocket.eof_received)
+        return websocket

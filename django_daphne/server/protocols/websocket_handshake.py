@@ -1,0 +1,136 @@
+"""The opening handshake of a WebSocket over HTTP/1.1 (RFC 6455, section 4.2).
+
+It is read from the head as it was parsed, and answered here. Nothing is written out again for
+another parser to read: two parsers that disagree about one head are how daphne's CVE-2026-44546
+came about.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..exceptions import ApplicationError, PeerError
+from ..headers import TOKEN, field_line, has_token
+from ..interfaces import HTTPStream, RequestHead, WebSocketStream
+from ..types import Headers
+
+_ACCEPT_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_VERSION: Final = b"13"
+# 16 bytes in base64 (RFC 6455, section 4.1).
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+
+# Fields of the answer that are the server's alone.
+_OURS: Final = frozenset(
+    (
+        *(b"connection", b"upgrade", b"content-length", b"transfer-encoding"),
+        *(b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a client asks for: its key, and the subprotocols and extensions that it speaks."""
+
+    key: bytes
+    subprotocols: tuple[str, ...]
+    extensions: tuple[str, ...]
+
+
+def read_offer(request: RequestHead) -> Offer:
+    """Return what a request for a WebSocket offers.
+
+    Raises PeerError: 426 for another version, 400 for everything else that is not as it must be.
+    """
+    fields: dict[bytes, list[bytes]] = {}
+    for name, value in request.headers:
+        fields.setdefault(name, []).append(value)
+    if request.method != "GET" or request.http_version != "1.1" or request.has_body:
+        raise PeerError(400, "WebSocket handshake that is no plain GET of HTTP/1.1")
+    if not any(has_token(value, b"upgrade") for value in fields.get(b"connection", ())):
+        raise PeerError(400, "WebSocket handshake without Connection: upgrade")
+    if fields.get(b"sec-websocket-version") != [_VERSION]:
+        raise PeerError(426, "WebSocket version", headers=((b"Sec-WebSocket-Version", _VERSION),))
+    keys = fields.get(b"sec-websocket-key", [])
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+        raise PeerError(400, "bad Sec-WebSocket-Key")
+    return Offer(
+        keys[0],
+        tuple(_tokens(fields.get(b"sec-websocket-protocol", ()))),
+        tuple(value.decode("latin-1") for value in fields.get(b"sec-websocket-extensions", ())),
+    )
+
+
+def _tokens(values: Sequence[bytes]) -> list[str]:
+    """Return the items of a list of subprotocols."""
+    items = [item.strip(b" \t") for value in values for item in value.split(b",")]
+    if any(TOKEN.fullmatch(item) is None for item in items):
+        raise PeerError(400, "bad Sec-WebSocket-Protocol")
+    return [item.decode("ascii") for item in items]
+
+
+def accept_head(
+    offer: Offer, subprotocol: str | None, extensions: str, headers: Headers, defaults: bytes
+) -> bytes:
+    """Return the head of the answer that opens the WebSocket.
+
+    ``defaults`` are lines that every response has. Raises ApplicationError for a subprotocol that
+    was not offered, and for a field that cannot be sent.
+    """
+    digest = hashlib.sha1(offer.key + _ACCEPT_SUFFIX, usedforsecurity=False).digest()
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Sec-WebSocket-Accept: %b\r\n" % base64.b64encode(digest),
+    ]
+    if subprotocol is not None:
+        if subprotocol not in offer.subprotocols:
+            offered = ", ".join(offer.subprotocols) or "none"
+            raise ApplicationError(
+                f"websocket.accept: subprotocol {subprotocol!r} was not offered; offered: {offered}"
+            )
+        lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii"))
+    if extensions:
+        lines.append(b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode("ascii"))
+    names = set()
+    for field in headers:
+        name, line = field_line(tuple(field) if isinstance(field, list) else field)
+        if name in _OURS:
+            raise ApplicationError(
+                f"websocket.accept: the header {name.decode()!r} is the server's"
+            )
+        names.add(name)
+        lines.append(line)
+    lines.extend(
+        line + b"\r\n"
+        for line in defaults.split(b"\r\n")
+        if line and line.partition(b":")[0].lower() not in names
+    )
+    return b"".join((*lines, b"\r\n"))
+
+
+class Handshake:
+    """The wire's side of a WebSocket until the application accepts it (``WebSocketHandshake``)."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        exchange: HTTPStream,
+        open_websocket: Callable[[Offer, str | None, Headers], WebSocketStream],
+    ) -> None:
+        """Deny by means of the ``exchange``, which is that of the request."""
+        self.subprotocols = offer.subprotocols
+        self._offer = offer
+        self._open = open_websocket
+        self.start_response = exchange.start_response
+        self.send_body = exchange.send_body
+        self.refuse = exchange.refuse
+        self.abort = exchange.abort
+
+    def accept(self, subprotocol: str | None, headers: Headers) -> WebSocketStream:
+        """Open the WebSocket."""
+        return self._open(self._offer, subprotocol, headers)
