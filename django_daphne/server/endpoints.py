@@ -13,7 +13,7 @@ from zope.interface import implementer
 from .addresses import TrustedPeers
 from .exceptions import ListenError
 from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
-from .sockets import BoundSocket
+from .sockets import BoundSocket, describe_address
 from .transports import ConnectionFactory, NativeTransport
 from .twisted_transport import TwistedTransport
 from .types import Address
@@ -220,7 +220,8 @@ class TwistedListener:
         host = port.getHost()
         name, number = getattr(host, "host", None), getattr(host, "port", None)
         self.address = (name, number) if name is not None and number is not None else None
-        self.description = f"endpoint {endpoint}"
+        at = "" if self.address is None else f" at {describe_address(*self.address)}"
+        self.description = f"endpoint {endpoint}{at}"
 
     async def close(self) -> None:
         """Accept no more."""

@@ -136,14 +136,15 @@ def _listen_error(where: str, error: OSError) -> ListenError:
     return ListenError(f"Couldn't listen on {where}: {reason}.", error.errno)
 
 
-def _where(host: str, port: int) -> str:
+def describe_address(host: str, port: int) -> str:
+    """Return host and port as people write them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bind_tcp(address: BindAddress, listen: ListenConfig) -> list[BoundSocket]:
     """Bind every address that a host stands for, all on the same port."""
     host, port = address.host, address.port or 0
-    where = _where(host, port)
+    where = describe_address(host, port)
     try:
         found = socket.getaddrinfo(
             None if host == EVERY_HOST else host,
@@ -164,7 +165,7 @@ def _bind_tcp(address: BindAddress, listen: ListenConfig) -> list[BoundSocket]:
                 raise _listen_error(where, error) from None
     mode = address.proxy_protocol or "off"
     return [
-        BoundSocket(sock, f"TCP address {_where(*sock.getsockname()[:2])}", mode)
+        BoundSocket(sock, f"TCP address {describe_address(*sock.getsockname()[:2])}", mode)
         for sock in sockets
     ]
 

@@ -312,7 +312,9 @@ class EndpointTests(SimpleTestCase):
     def test_served(self):
         """The operator names an endpoint; the real port is told."""
         with serve(hello, endpoint=["tcp:0:interface=127.0.0.1"]) as server:
-            self.assertEqual(server.server.descriptions, ["endpoint tcp:0:interface=127.0.0.1"])
+            host, port = server.address
+            expected = f"endpoint tcp:0:interface=127.0.0.1 at {host}:{port}"
+            self.assertEqual(server.server.descriptions, [expected])
             self.assertGreater(server.port, 0)
             self.assertIn(repr(server.address).encode(), ask_at(socket.AF_INET, server.address))
 

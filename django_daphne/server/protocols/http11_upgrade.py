@@ -23,10 +23,13 @@ class UpgradableHTTP11(HTTP11):
         exchange.record(0)
         timeout = self._context.config.websocket.websocket_connect_timeout
         self._deadlines.start("connect", timeout, self._connect_timed_out)
-        handshake = Handshake(offer, exchange, self._open_websocket)
+        handshake = Handshake(offer, exchange, self._open_websocket, self._denied)
         cycle = self._context.create_websocket_cycle(request, handshake)
         # Until it is accepted it differs in nothing but the body, and a handshake has none.
         return cast(HTTPCycle, cycle)
+
+    def _denied(self) -> None:
+        self._deadlines.cancel("connect")
 
     def _connect_timed_out(self) -> None:
         """Answer for an application that did not, within websocket_connect_timeout."""
@@ -65,11 +68,12 @@ class UpgradableHTTP11(HTTP11):
             deflate,
         )
         context.switch_protocol(websocket)
+        # In this order: a transport may deliver what it holds in the same way.
         early = self._input.take()
-        if self._reading_is_paused:
-            self._transport.resume_reading()
         if early:
             context.call_soon(websocket.data_received, early)
         if self._eof:
             context.call_soon(websocket.eof_received)
+        if self._reading_is_paused:
+            self._transport.resume_reading()
         return websocket

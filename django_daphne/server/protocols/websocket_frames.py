@@ -136,7 +136,9 @@ class FrameReader:
                 start = offset + 6
                 if length == 126:
                     length = (data[offset + 2] << 8) + data[offset + 3]
-                    start = offset + 8 if length > _MAX_CONTROL else end
+                    start = offset + 8
+                    if length <= _MAX_CONTROL:
+                        length = -1  # not in its shortest form
                 stop = start + length
                 if 0 <= length != 127 and length <= limit and stop <= end:
                     payload = _unmask(data[start:stop], data[start - 4 : start])

@@ -121,16 +121,33 @@ class Handshake:
         offer: Offer,
         exchange: HTTPStream,
         open_websocket: Callable[[Offer, str | None, Headers], WebSocketStream],
+        denied: Callable[[], object],
     ) -> None:
-        """Deny by means of the ``exchange``, which is that of the request."""
+        """Deny by means of the ``exchange``, which is that of the request, and call ``denied``."""
         self.subprotocols = offer.subprotocols
         self._offer = offer
+        self._exchange = exchange
         self._open = open_websocket
-        self.start_response = exchange.start_response
-        self.send_body = exchange.send_body
-        self.refuse = exchange.refuse
-        self.abort = exchange.abort
+        self._denied = denied
 
     def accept(self, subprotocol: str | None, headers: Headers) -> WebSocketStream:
         """Open the WebSocket."""
         return self._open(self._offer, subprotocol, headers)
+
+    def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
+        """Deny with a response of the application's."""
+        self._exchange.start_response(status, headers, trailers)
+        self._denied()
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Send a part of it."""
+        self._exchange.send_body(data, more)
+
+    def refuse(self, status: int, text: str) -> None:
+        """Deny with a page of the server's."""
+        self._denied()
+        self._exchange.refuse(status, text)
+
+    def abort(self) -> None:
+        """Reset the connection."""
+        self._exchange.abort()
