@@ -77,13 +77,13 @@ def no_type(message: object) -> ApplicationError:
     return ApplicationError(f"Message has no type defined: {message!r}")
 
 
-def response_status(status: object) -> int:
-    """Return the status of ``http.response.start``, or raise ApplicationError."""
+def response_status(status: object, kind: str = START) -> int:
+    """Return the status of a message that starts a response, or raise ApplicationError."""
     # http.HTTPStatus is an int and welcome; a bool or a str is a mistake.
     if not isinstance(status, int) or isinstance(status, bool):
-        raise ApplicationError(f"{START} needs a status as an int, not {status!r}")
+        raise ApplicationError(f"{kind} needs a status as an int, not {status!r}")
     if not 200 <= status <= 999:
-        raise ApplicationError(f"{START} with status {status}; 200 to 999 are final responses")
+        raise ApplicationError(f"{kind} with status {status}; 200 to 999 are final responses")
     return int(status)
 
 

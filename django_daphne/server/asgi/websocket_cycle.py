@@ -16,11 +16,12 @@ import enum
 import logging
 import sys
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import RequestHead, WebSocketHandshake, WebSocketStream
-from ..types import Message
+from ..types import Headers, Message
 from . import messages
 from .http_cycle import CycleContext
 from .scope import ScopeFactory
@@ -105,7 +106,7 @@ class WebSocketCycle:
     def message_received(self, data: str | bytes) -> None:
         """Keep a message for the application."""
         self._queue.append(data)
-        self._queued_bytes += len(data)
+        self._queued_bytes += _size(data)
         if not self._reading_is_paused and (
             len(self._queue) >= self._max_queue or self._queued_bytes > self._context.body_limit
         ):
@@ -147,8 +148,12 @@ class WebSocketCycle:
             self._readable.clear()
             await self._readable.wait()
         data = self._queue.popleft()
-        self._queued_bytes -= len(data)
-        if self._reading_is_paused and len(self._queue) <= self._max_queue // 2:
+        self._queued_bytes -= _size(data)
+        if (
+            self._reading_is_paused
+            and len(self._queue) <= self._max_queue // 2
+            and self._queued_bytes <= self._context.body_limit // 2
+        ):
             self._reading_is_paused = False
             self._stream.resume_reading()
         if type(data) is str:
@@ -195,7 +200,7 @@ class WebSocketCycle:
         handshake = self._handshake
         assert handshake is not None
         subprotocol = messages.field(message, "subprotocol", (str, type(None)), None)
-        self._stream = handshake.accept(subprotocol or None, message.get("headers", ()))
+        self._stream = handshake.accept(subprotocol or None, _headers(message))
         self._handshake = None
         self._state = OPEN
 
@@ -220,15 +225,19 @@ class WebSocketCycle:
         handshake = self._handshake
         assert handshake is not None
         if kind == DENY_START:
-            status = messages.response_status(message.get("status"))
-            handshake.start_response(status, message.get("headers", ()), False)
+            status = messages.response_status(message.get("status"), DENY_START)
+            handshake.start_response(status, _headers(message), False)
             self._state = DENYING
             return
         more = bool(message.get("more_body", False))
         data = messages.body_bytes(message.get("body", b""))
         if not more:
             self._over(_ABNORMAL, "")
-        handshake.send_body(data, more)
+        try:
+            handshake.send_body(data, more)
+        except ApplicationError:
+            self._over(_ABNORMAL, "")
+            raise
 
     def _over(self, code: int, reason: str) -> None:
         """Take note of the end."""
@@ -298,6 +307,18 @@ class WebSocketCycle:
     def _name(self) -> str:
         """Return scheme and path for the log, without control characters."""
         return f"WebSocket {self._scope.get('path', '')!a}"
+
+
+def _size(data: str | bytes) -> int:
+    """Return about how many bytes a message weighs."""
+    return len(data) if type(data) is bytes or data.isascii() else 4 * len(data)
+
+
+def _headers(message: Message) -> Headers:
+    headers = message.get("headers") or ()
+    if not isinstance(headers, Iterable):
+        raise ApplicationError(f"{message['type']}: headers must be pairs of byte strings")
+    return headers
 
 
 def _payload(message: Message) -> str | bytes:

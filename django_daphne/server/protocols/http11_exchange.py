@@ -30,9 +30,9 @@ from .wire import Wire
 # nginx's status for a client that left before it was answered; only ever seen in the access log.
 _CLIENT_LEFT: Final = 499
 # Stands in for a request that could not be read, in its answer and in the access log.
+UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 # What the status of a handshake says of its WebSocket.
 _EVENTS: Final[dict[int, Event]] = {0: "connecting", 101: "connected"}
-UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 
 
 class Sending(enum.Enum):

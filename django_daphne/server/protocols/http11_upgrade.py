@@ -20,11 +20,11 @@ class UpgradableHTTP11(HTTP11):
         if not request.wants_websocket:
             return super()._create_cycle(exchange)
         offer = read_offer(request)
-        exchange.record(0)
         timeout = self._context.config.websocket.websocket_connect_timeout
         self._deadlines.start("connect", timeout, self._connect_timed_out)
         handshake = Handshake(offer, exchange, self._open_websocket, self._denied)
         cycle = self._context.create_websocket_cycle(request, handshake)
+        exchange.record(0)
         # Until it is accepted it differs in nothing but the body, and a handshake has none.
         return cast(HTTPCycle, cycle)
 
@@ -66,14 +66,13 @@ class UpgradableHTTP11(HTTP11):
             self._wire,
             cycle,  # type: ignore[arg-type]  # see _create_cycle
             deflate,
+            self._input.take(),
         )
         context.switch_protocol(websocket)
-        # In this order: a transport may deliver what it holds in the same way.
-        early = self._input.take()
-        if early:
-            context.call_soon(websocket.data_received, early)
         if self._eof:
             context.call_soon(websocket.eof_received)
+        if self._draining:
+            context.call_soon(websocket.drain)
         if self._reading_is_paused:
             self._transport.resume_reading()
         return websocket

@@ -70,8 +70,9 @@ class WebSocket:
         wire: Wire,
         cycle: WebSocketCycle,
         deflate: Deflate | None,
+        early: bytes,
     ) -> None:
-        """Take a connection over whose handshake is on its way."""
+        """Take a connection over whose handshake is on its way; ``early`` came before it."""
         self._request = request
         self._context = context
         self._transport = transport
@@ -88,8 +89,10 @@ class WebSocket:
             max_message=limits.websocket_max_message_size,
             max_fragments=limits.websocket_max_fragments,
             inflater=deflate,
+            early=early,
         )
         self._application_is_full = False
+        self._eof = False  # but not everything before it was read
         self._flush_is_due = False
         self._code: int | None = None  # once the cycle was told
         self._sent = 0
@@ -97,6 +100,17 @@ class WebSocket:
         wire.hand_over(self._write_timed_out)
         deadlines.start("lifetime", limits.websocket_timeout, self._lifetime_is_over)
         deadlines.start("ping", limits.ping_interval, self._ping_is_due)
+        if wire.is_paused:
+            wire.watch_progress()
+        if early or wire.is_paused:
+            # Soon, because the cycle does not know of this object yet.
+            context.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Read what came early, unless the client does not read."""
+        self._update_reading()
+        if not self._reader.is_paused:
+            self._read(None)
 
     # What happened to the transport (ConnectionProtocol).
 
@@ -111,6 +125,9 @@ class WebSocket:
 
     def eof_received(self) -> None:
         """Take note that the client left without a word."""
+        if self._reader.has_unread and self._state is OPEN:
+            self._eof = True
+            return
         self._end(ABNORMAL)
         self._wire.close()
 
@@ -244,6 +261,9 @@ class WebSocket:
             self._transport.resume_reading()
             self._heard = self._context.clock.now()
             self._read(None)
+            if self._eof and not reader.is_paused:
+                self._eof = False
+                self.eof_received()
 
     # The end.
 
@@ -253,7 +273,7 @@ class WebSocket:
             return
         self._state = CLOSING
         self._flush_is_due = False
-        self._wire.is_corked = False
+        self._wire.uncork()  # what was kept comes first
         self._wire.write(_close_frame(code, reason))
         self._end(code, reason, ENDED if self._wire.state is CLOSED else CLOSING)
         self._deadlines.start("close", self._timeouts.linger_timeout, self._close_timed_out)
@@ -314,14 +334,15 @@ class WebSocket:
         interval = self._limits.ping_interval
         if interval is None:
             return
-        silence = self._context.clock.now() - self._heard
+        now = self._context.clock.now()
+        silence = now - self._heard
         if silence < interval:
             self._deadlines.start("ping", interval - silence, self._ping_is_due)
             return
         self._wire.write(encode_frame(PING, b""))
         self._deadlines.start("ping", interval, self._ping_is_due)
-        if self._limits.ping_timeout is not None and "pong" not in self._deadlines.names():
-            self._pinged = self._context.clock.now()
+        if self._heard >= self._pinged:  # it is the first one without an answer
+            self._pinged = now
             self._deadlines.start("pong", self._limits.ping_timeout, self._pong_timed_out)
 
     def _pong_timed_out(self) -> None:

@@ -84,14 +84,18 @@ class FrameReader:
         max_message: int | None,
         max_fragments: int | None,
         inflater: Inflater | None = None,
+        early: bytes = b"",
     ) -> None:
-        """Limits are in bytes, as the application sees them, and in frames; None is no limit."""
+        """Limits are in bytes, as the application sees them, and in frames; None is no limit.
+
+        ``early`` is read before what is fed first, or by ``resume``.
+        """
         self._receiver = receiver
         self._max_frame = _NO_LIMIT if max_frame is None else max_frame
         self._max_message = _NO_LIMIT if max_message is None else max_message
         self._max_fragments = _NO_LIMIT if max_fragments is None else max_fragments
         self._inflater = inflater
-        self._data = b""  # what was read and not looked at, from the offset on
+        self._data = early  # what was read and not looked at, from the offset on
         self._offset = 0
         self.is_paused = False
         # The message that is under way; no opcode means none.
@@ -107,6 +111,11 @@ class FrameReader:
         self._mask = b""
         self._left = 0
         self._control = b""
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether it was paused in the middle of a read."""
+        return self.is_paused and self._offset < len(self._data)
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the client. Raises WebSocketError for what it may not send."""

@@ -24,6 +24,13 @@ _VERSION: Final = b"13"
 # 16 bytes in base64 (RFC 6455, section 4.1).
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
+# What 426 is to say (RFC 6455, section 4.4; RFC 9110, sections 7.8 and 15.5.22).
+_UPGRADE_REQUIRED: Final = (
+    (b"Sec-WebSocket-Version", _VERSION),
+    (b"Upgrade", b"websocket"),
+    (b"Connection", b"Upgrade"),
+)
+
 # Fields of the answer that are the server's alone.
 _OURS: Final = frozenset(
     (
@@ -55,7 +62,7 @@ def read_offer(request: RequestHead) -> Offer:
     if not any(has_token(value, b"upgrade") for value in fields.get(b"connection", ())):
         raise PeerError(400, "WebSocket handshake without Connection: upgrade")
     if fields.get(b"sec-websocket-version") != [_VERSION]:
-        raise PeerError(426, "WebSocket version", headers=((b"Sec-WebSocket-Version", _VERSION),))
+        raise PeerError(426, "WebSocket version", headers=_UPGRADE_REQUIRED)
     keys = fields.get(b"sec-websocket-key", [])
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise PeerError(400, "bad Sec-WebSocket-Key")
