@@ -52,9 +52,6 @@ class AccessLog:
         if self._handler is not None and self._handler.is_alone():
             self._handler.write(line)  # a record would be seen by nobody, and costs most
             return
-        if self._handler is not None and self._handler.is_alone():
-            self._handler.write(line)  # a record would be seen by nobody, and costs most
-            return
         # logger.info() would also walk the stack to find out who calls.
         make_record = logging.getLogRecordFactory()
         log_record = make_record(logger.name, logging.INFO, __file__, 0, line, None, None)

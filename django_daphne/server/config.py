@@ -167,10 +167,12 @@ class LimitsConfig(Group, title="Limits"):
         65536, "What is kept of the requests after the one being answered.", "reading pauses"
     )
     body_buffer_size: int = _limit(
-        65536, "What is held of a body until the application takes it.", "reading pauses"
+        65536,
+        "What is held of a body, or of messages, until the application takes it.",
+        "reading pauses",
     )
     write_buffer_size: int = _limit(
-        65536, "What is held of a response for a client that reads slowly.", "send() waits"
+        65536, "What is held for a client that reads slowly.", "send() waits"
     )
     max_discard_size: int = _limit(
         1048576, "What is thrown away of a body that was answered too early.", _CLOSED, minimum=0
@@ -204,13 +206,16 @@ class TimeoutConfig(Group, title="Timeouts"):
         60, "The wait for the next request on a connection.", _CLOSED, minimum=0
     )
     write_timeout: float | None = _timeout(
-        60, "The wait for a client that does not read its response.", "the connection is reset"
+        60, "The wait for a client that does not read.", "the connection is reset"
     )
     half_close_timeout: float | None = _timeout(
         3, "The wait for a client that closed its own side.", "http.disconnect", minimum=0
     )
     linger_timeout: float | None = _timeout(
-        5, "The wait for a client that was answered early and still sends.", _CLOSED, minimum=0
+        5,
+        "The wait for a client that was answered early and still sends, or for its close frame.",
+        _CLOSED,
+        minimum=0,
     )
     application_close_timeout: float | None = _timeout(
         10, "The wait for the application after its client left.", "it is cancelled", minimum=0

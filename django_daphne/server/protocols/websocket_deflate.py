@@ -110,6 +110,8 @@ class Deflate:
         self._codec.start_compress_message()
         compressed: bytes = self._codec.compress_message_data(data)
         compressed += self._codec.end_compress_message()
+        if self._codec.server_no_context_takeover:
+            self._codec._compressor = None  # made anew for the next one anyway
         return compressed
 
     def begin(self) -> None:
@@ -144,7 +146,10 @@ class Deflate:
 
     def end(self, limit: int | None) -> bytes:
         """Return the rest of the message."""
-        return b"" if self._is_fresh else self.inflate(_TAIL, limit)
+        rest = b"" if self._is_fresh else self.inflate(_TAIL, limit)
+        if not self._window_size:
+            self._codec._decompressor = None  # made anew for the next message anyway
+        return rest
 
     def _begin_stream(self) -> None:
         """Go on behind a stream that has ended."""
