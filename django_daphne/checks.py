@@ -14,9 +14,8 @@ from django.apps import AppConfig, apps
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.management import find_commands
 
-from .conf import get_setting, read_other_settings
+from .conf import GROUPS, OPTIONS, get_setting, read_other_settings
 from .server import (
-    OPTIONS,
     Problem,
     contradictions,
     merge,
@@ -88,7 +87,7 @@ def check_contradictions(app_configs: Any = None, **kwargs: Any) -> list[CheckMe
         read_settings(OPTIONS, get_setting()),
         read_other_settings(),
     ]
-    resolved = merge(layers)
+    resolved = merge(layers, GROUPS)
     hint = "In settings.DAPHNE the key of a flag is its name in upper case, with underscores."
     return [
         Error(text, hint=hint, id=f"{APP}.E005")

@@ -7,11 +7,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 from django.conf import settings
 
-from .server import OPTIONS, Layer, Resolved, resolve
+from .server import Group, Layer, Resolved, all_options, option, resolve
+
+
+class DjangoConfig(Group, title="Django"):
+    """Say how Django's requests are run."""
+
+    django_handler: Literal["stock", "threaded"] = option(
+        "stock",
+        help="How requests are run: stock as Django does, threaded in one hop to a thread each.",
+    )
+    threads: int = option(
+        64, help="Sync views that run at the same time.", unit="threads", minimum=1
+    )
+    thread_idle_timeout: float | None = option(
+        60,
+        help="The wait of an idle thread for a request. Beyond it: it ends.",
+        unit="seconds",
+        minimum=0.001,
+        none_values=(-1,),
+        none_means="never",
+    )
+
+
+# Groups that only Django needs, and every option that a project can set.
+GROUPS: Final = (DjangoConfig,)
+OPTIONS: Final = all_options(GROUPS)
 
 
 def get_config(flags: Mapping[str, Any] | None = None) -> Resolved:
@@ -20,7 +45,23 @@ def get_config(flags: Mapping[str, Any] | None = None) -> Resolved:
     `flags` maps field names to what the command line gave. Raise ConfigurationError with a line for
     every problem found.
     """
-    return resolve(flags or {}, os.environ, get_setting(), read_other_settings())
+    return resolve(flags or {}, os.environ, get_setting(), read_other_settings(), GROUPS)
+
+
+def use_config(resolved: Resolved) -> Resolved:
+    """Make this the configuration of the process: that of the command that runs in it."""
+    _in_use[:] = [resolved]
+    return resolved
+
+
+def get_django_config() -> DjangoConfig:
+    """Return how Django's requests are run: as the command says, or the project."""
+    resolved = _in_use[0] if _in_use else get_config()
+    found: DjangoConfig = resolved.extra[DjangoConfig]
+    return found
+
+
+_in_use: list[Resolved] = []
 
 
 def get_setting() -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django_daphne import conf
 from django_daphne.server.config import GROUPS
 from django_daphne.server.options import Group, Option
 
@@ -61,7 +62,7 @@ HEADINGS = ("Key", "Flag", "Environment", "Value", "Default", "Meaning")
 
 def make_page() -> str:
     """Return the whole page as Markdown."""
-    return "\n".join([INTRODUCTION, *map(make_section, GROUPS.values())])
+    return "\n".join([INTRODUCTION, *map(make_section, (*GROUPS.values(), *conf.GROUPS))])
 
 
 def make_section(group: type[Group]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.test import SimpleTestCase
 
-from django_daphne.server.config import OPTIONS
+from django_daphne.conf import OPTIONS
 from django_daphne.server.resolution import add_arguments, resolve
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from ..conf import get_config
-from ..server import OPTIONS, ConfigurationError, Group, Resolved, add_arguments
+from ..conf import GROUPS, OPTIONS, get_config, use_config
+from ..server import GROUPS as SERVER_GROUPS
+from ..server import ConfigurationError, Group, Resolved, add_arguments
 
 
 def add_server_arguments(
@@ -20,7 +21,8 @@ def add_server_arguments(
     Django's own flags, among them --verbosity, stay what they are. Give the options that the
     command is called with to `get_command_config`.
     """
-    add_arguments(parser, core=False, groups=groups)
+    every = (*SERVER_GROUPS.values(), *GROUPS)
+    add_arguments(parser, core=False, groups=every if groups is None else groups)
 
 
 def get_flags(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,9 +34,10 @@ def get_flags(options: Mapping[str, Any]) -> dict[str, Any]:
 def get_command_config(options: Mapping[str, Any]) -> Resolved:
     """Return the configuration for a command that was called with these options.
 
-    Raise CommandError with a line for every problem.
+    It is that of the whole process: Django's handler takes it, too. Raise CommandError with a line
+    for every problem.
     """
     try:
-        return get_config(get_flags(options))
+        return use_config(get_config(get_flags(options)))
     except ConfigurationError as error:
         raise CommandError(str(error)) from error

@@ -34,11 +34,12 @@ from .exceptions import (
     ServerError,
 )
 from .interfaces import AccessRecord
-from .options import Group, Problem
+from .options import Group, Problem, option
 from .resolution import (
     Resolved,
     add_arguments,
     add_dry_run_arguments,
+    all_options,
     describe,
     merge,
     resolve,
@@ -90,6 +91,7 @@ __all__ = [
     "WebSocketConfig",
     "add_arguments",
     "add_dry_run_arguments",
+    "all_options",
     "bind",
     "client_name",
     "contradictions",
@@ -98,6 +100,7 @@ __all__ = [
     "log_level",
     "loop_in_use",
     "merge",
+    "option",
     "printable",
     "raise_descriptor_limit",
     "read_environment",

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .config import GROUPS, OPTIONS, ServerConfig, contradictions
 from .exceptions import ConfigurationError
-from .options import Group
+from .options import Group, Option
 from .sources import Layer, add_group_arguments, read_environment, read_settings, read_values
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """Hold a configuration, the origin of each value by field name, and warnings."""
+    """Hold a configuration, the origin of each value by field name, and warnings.
+
+    ``extra`` has what was made of groups that are not the server's, by group.
+    """
 
     config: ServerConfig
     origins: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    extra: Mapping[type[Group], Any] = field(default_factory=dict)
 
 
 def add_arguments(
@@ -48,15 +52,27 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def merge(layers: Sequence[Layer]) -> Resolved:
+def merge(layers: Sequence[Layer], groups: Sequence[type[Group]] = ()) -> Resolved:
     """Return what the layers make, an earlier one winning; do not look at their problems."""
-    values = {item.name: item.default for item in OPTIONS}
+    values = {item.name: item.default for item in all_options(groups)}
     origins = dict.fromkeys(values, "default")
     for layer in reversed(layers):
         values |= layer.plain()
         origins |= {name: origin for name, (_, origin) in layer.values.items()}
-    warnings = tuple(str(warning) for layer in layers for warning in layer.warnings)
-    return Resolved(config=ServerConfig.from_values(values), origins=origins, warnings=warnings)
+    return Resolved(
+        config=ServerConfig.from_values(values),
+        origins=origins,
+        warnings=tuple(str(warning) for layer in layers for warning in layer.warnings),
+        extra={
+            group: group(**{item.name: values[item.name] for item in group.options})
+            for group in groups
+        },
+    )
+
+
+def all_options(groups: Sequence[type[Group]] = ()) -> tuple[Option, ...]:
+    """Return the options of the server, and those of further groups."""
+    return (*OPTIONS, *(item for group in groups for item in group.options))
 
 
 def resolve(
@@ -64,20 +80,23 @@ def resolve(
     environ: Mapping[str, str],
     settings: object,
     fallbacks: Layer | None = None,
+    groups: Sequence[type[Group]] = (),
 ) -> Resolved:
     """Return the configuration that the sources make: flags, environment, settings, defaults.
 
     `flags` maps field names to what argparse made of `add_arguments`; `settings` is the dictionary
-    settings.DAPHNE; `fallbacks` stands just above the defaults. Raise one ConfigurationError with
-    a line for every problem; unknown environment variables are only warnings.
+    settings.DAPHNE; `fallbacks` stands just above the defaults; `groups` are read besides the
+    server's. Raise one ConfigurationError with a line for every problem; unknown environment
+    variables are only warnings.
     """
+    options = all_options(groups)
     layers = [
-        read_values(OPTIONS, flags, flags=True),
-        read_environment(OPTIONS, environ),
-        read_settings(OPTIONS, settings),
+        read_values(options, flags, flags=True),
+        read_environment(options, environ),
+        read_settings(options, settings),
         fallbacks or Layer(),
     ]
-    resolved = merge(layers)
+    resolved = merge(layers, groups)
     problems = [str(problem) for layer in layers for problem in layer.problems]
     problems += contradictions(resolved.config, resolved.origins)
     if problems:
@@ -88,8 +107,11 @@ def resolve(
 def describe(resolved: Resolved) -> str:
     """Return a table with the name, value, unit and origin of every option, a line each."""
     rows = [("option", "value", "unit", "from")]
-    for item, value in zip(OPTIONS, resolved.config.values().values(), strict=True):
-        shown = item.format(value) or "(empty)"
+    values = resolved.config.values()
+    for group in resolved.extra.values():
+        values |= vars(group)
+    for item in all_options(tuple(resolved.extra)):
+        shown = item.format(values[item.name]) or "(empty)"
         rows.append((item.name, shown, item.unit, resolved.origins[item.name]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -18,6 +18,7 @@ from django.core.management.commands.runserver import Command as DjangoRunserver
 
 from ... import __version__
 from ...asgi import load_application
+from ...conf import DjangoConfig
 from ...server import (
     AccessRecord,
     HTTPConfig,
@@ -30,7 +31,10 @@ from .. import console
 from ..development_server import GRACEFUL_TIMEOUT, DevelopmentServer
 from ..options import add_server_arguments, get_command_config
 
-_GROUPS = (HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig)
+_GROUPS = (
+    *(HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig),
+    DjangoConfig,
+)
 
 
 def _next_runserver() -> type[DjangoRunserver]:

@@ -1,0 +1,236 @@
+"""One request's way through a lane and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from asgiref.sync import SyncToAsync, _restore_context
+from django.core import signals
+from django.core.handlers.asgi import get_script_prefix
+from django.core.handlers.exception import response_for_exception
+from django.http import FileResponse
+from django.urls import set_script_prefix
+
+from .lanes import LanePool
+from .outbox import outbox
+
+if TYPE_CHECKING:
+    from .threaded import ThreadedASGIHandler
+
+logger = logging.getLogger("django_daphne.server")
+
+# Seconds until the client of a sync view is watched: most answers are there before.
+_PATIENCE: Final = 0.05
+# Pieces of a streamed body that may be on their way to the client.
+_WINDOW: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a lane has to say: a whole response, or with ``content`` None the head of a stream."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes | None
+    context: Context
+    response: Any
+
+
+_sensitive: Any = SyncToAsync.thread_sensitive_context
+
+GONE: Any = object()  # in the place of an answer: the client left
+_CLOSED: Final = object()  # request_finished was sent
+
+
+class Hop:
+    """One request in a lane. What is not marked otherwise belongs to the loop's thread."""
+
+    def __init__(self, handler: ThreadedASGIHandler, scope: Any, body_file: Any) -> None:
+        self._handler = handler
+        self._scope = scope
+        self._body_file = body_file
+        self._loop = asyncio.get_running_loop()
+        self._outbox = outbox(self._loop)
+        self._context = copy_context()
+        self._arrived: deque[Any] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._began = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
+        self._is_closed = False
+        # Read in the lane.
+        self.is_over = False  # the client left, or nobody waits any more
+        self._window = threading.Semaphore(_WINDOW)
+
+    async def begin(self, pool: LanePool, receive: Any) -> Answer:
+        """Hand the request over and wait for the answer; GONE when the client does not."""
+        pool.submit(self._run, self._loop)
+        self._timer = self._loop.call_later(_PATIENCE, self._watch, receive)
+        answer = await self._next()
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer is not GONE:
+            _restore_context(answer.context)
+        return answer  # type: ignore[no-any-return]
+
+    async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
+        """Yield the pieces of a stream, until its end or until the client leaves."""
+        while (part := await self._next()) is not None:
+            if part is GONE:
+                return
+            if isinstance(part, BaseException):
+                raise part
+            yield part
+            self._window.release()
+
+    async def closed(self) -> bool:
+        """Wait until request_finished was sent."""
+        while not self._is_closed and not self.is_over:
+            await self._next()
+        return self._is_closed
+
+    def leave(self) -> None:
+        """Take note that nobody waits for the lane any more; it goes on to its end."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if not self._is_closed:
+            self._abandon()
+
+    async def _next(self) -> Any:
+        """Return what comes from the lane."""
+        while not self._arrived:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        item = self._arrived.popleft()
+        if item is _CLOSED:
+            self._is_closed = True
+        return item
+
+    def _take(self, item: Any) -> None:
+        self._arrived.append(item)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The client.
+
+    def _watch(self, receive: Any) -> None:
+        self._listener = self._loop.create_task(self._listen(receive))
+
+    async def _listen(self, receive: Any) -> None:
+        message = await receive()
+        if message["type"] == "http.disconnect" and not self._is_closed:
+            logger.info(
+                "The client left after %.1f s; the view of %s %a goes on to its end",
+                time.monotonic() - self._began,
+                self._scope["method"],
+                self._scope["path"],
+            )
+            self._abandon()
+            self._take(GONE)
+
+    def _abandon(self) -> None:
+        self.is_over = True
+        self._window.release(_WINDOW)
+        for task in self._nested:
+            task.cancel()
+
+    # In the lane.
+
+    def _run(self) -> None:
+        self._context.run(self._serve)
+
+    def _post(self, item: Any) -> None:
+        self._outbox.post(partial(self._take, item))
+
+    def _serve(self) -> None:
+        """Do all that the request asks for; let nothing out."""
+        _restore_context(self._context)  # asgiref's own values belong to the thread that set them
+        local = SyncToAsync.threadlocal
+        local.main_event_loop, local.main_event_loop_pid = self._loop, os.getpid()
+        local.task_context = self._nested
+        # Inherited from the loop's side it would send nested work to a thread that waits for us.
+        token = _sensitive.set(None)
+        response = None
+        sender = type(self._handler)
+        try:
+            set_script_prefix(get_script_prefix(self._scope))
+            signals.request_started.send(sender=sender, scope=self._scope)
+        except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
+            self._body_file.close()
+            self._post(error)
+            return
+        try:
+            response = self._respond()
+            self._answer(response)
+        except BaseException as error:  # noqa: BLE001 - the same
+            self._post(error)
+        try:
+            if response is None:
+                signals.request_finished.send(sender=sender)
+            else:
+                response.close()
+        except BaseException as error:  # noqa: BLE001 - the same
+            self._post(error)
+        self._body_file.close()
+        _sensitive.reset(token)
+        self._post(_CLOSED)
+
+    def _respond(self) -> Any:
+        handler: Any = self._handler
+        request, response = handler.create_request(self._scope, self._body_file)
+        if request is None:
+            return response
+        try:
+            response = handler.get_response(request)
+        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+            logger.error("A view raised %r: %a", error, self._scope["path"])
+            response = _internal_error(request, error)
+        response._handler_class = type(handler)
+        if isinstance(response, FileResponse):
+            response.block_size = handler.chunk_size
+        return response
+
+    def _answer(self, response: Any) -> None:
+        headers = [
+            (
+                name.encode("ascii") if isinstance(name, str) else bytes(name),
+                value.encode("latin1") if isinstance(value, str) else bytes(value),
+            )
+            for name, value in response.items()
+        ]
+        for cookie in response.cookies.values():
+            headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
+        content = None if response.streaming else response.content
+        self._post(Answer(response.status_code, headers, content, copy_context(), response))
+        if content is not None:
+            return
+        for part in response:
+            self._window.acquire()
+            if self.is_over:
+                return
+            self._post(part)
+        self._post(None)
+
+
+def _internal_error(request: Any, error: BaseException) -> Any:
+    """Return the answer for what would have ended the process."""
+    try:
+        raise RuntimeError(f"The view raised {type(error).__name__}") from error
+    except RuntimeError as replacement:
+        response: Any = response_for_exception(request, replacement)
+    response._resource_closers.append(request.close)
+    return response

@@ -1,0 +1,45 @@
+"""Calls from threads into an event loop, many of them in one wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+
+class Outbox:
+    """Where the threads of a process leave what a loop is to do."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[Callable[[], object]] = deque()
+        self._is_due = False
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have the loop make a call soon; from any thread. After the loop's end nothing happens."""
+        self._calls.append(call)
+        if not self._is_due:
+            self._is_due = True
+            try:
+                self._loop.call_soon_threadsafe(self._empty)
+            except RuntimeError:  # the loop is closed
+                self._calls.clear()
+
+    def _empty(self) -> None:
+        # In this order: what is left behind the last look finds the flag down, and wakes the loop.
+        self._is_due = False
+        calls = self._calls
+        while calls:
+            calls.popleft()()
+
+
+_outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
+
+
+def outbox(loop: asyncio.AbstractEventLoop) -> Outbox:
+    """Return the outbox of a loop; on its thread."""
+    found = _outboxes.get(loop)
+    if found is None:
+        found = _outboxes[loop] = Outbox(loop)
+    return found

@@ -1,0 +1,161 @@
+"""Django's ASGI handler with the whole of a sync view's request in one hop to a thread.
+
+Theory of operation. Django's own handler awaits every middleware, signal and view that is not
+asynchronous in a thread of its own: some ten hand-overs for a request. Here one job runs all of it
+in a lane: request_started, the middleware, the view, the template, and behind the answer
+request_finished. The event loop reads the body before and sends the answer afterwards.
+
+That is right for every sync view, whatever the middleware, because it is what happens under WSGI.
+All else goes Django's own way, on a second, asynchronous chain that is built when it is first
+needed: async views, async-only middleware, and handlers that somebody has patched in a way that
+would not see the request here. The choice is a hint for speed: the answer is the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from types import FunctionType
+from typing import Any, Final
+
+from asgiref.sync import AsyncToSync
+from django.conf import settings
+from django.core.exceptions import RequestAborted
+from django.core.handlers import base
+from django.core.handlers.asgi import ASGIHandler
+from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
+from django.utils.module_loading import import_string
+
+from .hop import GONE, Answer, Hop
+from .lanes import LanePool
+
+# What Django itself asks of a view; it is not the same function in every version.
+_is_async: Any = vars(base)["iscoroutinefunction"]
+
+logger = logging.getLogger("django_daphne.server")
+
+# What instrumentation replaces to see every request, with names that its own code must have.
+_WATCHED: Final = (
+    (ASGIHandler, "__call__", {"handle", "ThreadSensitiveContext"}),
+    (ASGIHandler, "create_request", {"request_class"}),
+    (base.BaseHandler, "get_response", {"_middleware_chain", "set_urlconf"}),
+    (base.BaseHandler, "get_response_async", {"_middleware_chain", "set_urlconf"}),
+    (base.BaseHandler, "make_view_atomic", {"iscoroutinefunction"}),
+)
+
+
+def _is_plain(function: Any, names: set[str]) -> bool:
+    """Tell whether a function is Django's own: not wrapped, and its code not exchanged."""
+    return (
+        type(function) is FunctionType
+        and not hasattr(function, "__wrapped__")
+        and not function.__closure__
+        and names <= set(function.__code__.co_names)
+    )
+
+
+class ThreadedASGIHandler(ASGIHandler):
+    """Answers requests of sync views in one hop to a lane, and all others as Django does."""
+
+    def __init__(self, pool: LanePool) -> None:
+        """Load the middleware, once, for synchronous use."""
+        super(ASGIHandler, self).__init__()
+        self._pool = pool
+        self._stock: ThreadedASGIHandler | None = None
+        self._is_stock = False
+        self._code = [getattr(owner, name).__code__ for owner, name, _ in _WATCHED]
+        self._serves: Callable[[Any], bool] | None = None  # once the project is loaded
+        self.load_middleware(is_async=False)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request; called by ``__call__``, which is left to whoever patches it."""
+        if not self._takes(scope):
+            await super(ThreadedASGIHandler, self.stock).handle(scope, receive, send)
+            return
+        try:
+            body_file = await self.read_body(receive)
+        except RequestAborted:
+            return
+        hop = Hop(self, scope, body_file)
+        try:
+            answer = await hop.begin(self._pool, receive)
+            if answer is not GONE:
+                await self._send(answer, hop, send)
+            if hop.is_over or not await hop.closed():
+                return
+        finally:
+            hop.leave()
+
+    async def _send(self, answer: Answer, hop: Hop, send: Any) -> None:
+        """Send an answer, piece by piece where it is a stream."""
+        head = {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+        await send(head)
+        if answer.content is not None:
+            for chunk, last in self.chunk_bytes(answer.content):
+                await send({"type": "http.response.body", "body": chunk, "more_body": not last})
+            return
+        async for part in hop.parts(answer):
+            for chunk, _ in self.chunk_bytes(part):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not hop.is_over:
+            await send({"type": "http.response.body"})
+
+    # Django's own way.
+
+    @property
+    def stock(self) -> ThreadedASGIHandler:
+        """Return the same handler with an asynchronous chain, made when it is first needed."""
+        if self._is_stock:
+            return self
+        if self._stock is None:
+            stock = copy.copy(self)
+            stock._is_stock = True
+            stock.load_middleware(is_async=True)
+            self._stock = stock
+        return self._stock
+
+    async def get_response_async(self, request: Any) -> Any:
+        """Answer a request on the asynchronous chain."""
+        return await super(ThreadedASGIHandler, self.stock).get_response_async(request)
+
+    def _takes(self, scope: Any) -> bool:
+        """Tell whether a request goes into a lane."""
+        if getattr(AsyncToSync.executors, "current", None) is not None:
+            return False  # somebody's thread waits for us, with what is open in it
+        for (owner, name, names), code in zip(_WATCHED, self._code, strict=True):
+            function = getattr(owner, name)
+            if function.__code__ is not code or not _is_plain(function, names):
+                return False
+        if self._serves is None:
+            self._serves = self._choose()
+        return self._serves(scope)
+
+    def _choose(self) -> Callable[[Any], bool]:
+        """Return what tells for a scope whether its view is one for a lane."""
+        for path in settings.MIDDLEWARE:
+            if not getattr(import_string(path), "sync_capable", True):
+                return lambda scope: False
+        if not _has_async_views(get_resolver(get_urlconf())):
+            return lambda scope: True
+        return lambda scope: copy_context().run(_is_sync, scope)
+
+
+def _has_async_views(resolver: URLResolver) -> bool:
+    return any(
+        _is_async(pattern.callback)
+        if isinstance(pattern, URLPattern)
+        else _has_async_views(pattern)
+        for pattern in resolver.url_patterns
+    )
+
+
+def _is_sync(scope: Any) -> bool:
+    """Tell what kind of view a path leads to; where none is found, a lane finds out why."""
+    root = scope.get("root_path", "")
+    path = scope["path"].removeprefix(root) if root else scope["path"]
+    try:
+        return not _is_async(get_resolver().resolve(path or "/").func)
+    except Exception:  # noqa: BLE001 - of the project's own code
+        return True
