@@ -43,6 +43,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "hpack": ("protocols.http2*",),
     "hyperframe": ("protocols.http2*",),
     "autobahn": ("protocols.websocket*",),
+    "_nvx_xormasker": ("protocols.websocket_frames",),
 }
 
 MAX_LINES = 400

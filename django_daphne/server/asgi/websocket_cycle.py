@@ -39,8 +39,9 @@ _NORMAL: Final = 1000
 _ABNORMAL: Final = 1006
 _INTERNAL_ERROR: Final = 1011
 
-# Channels leaves its consumer, and with it the consumer's disconnect(), when send() raises. Where
-# it is in use, a message to a client that left is dropped in silence, as under daphne.
+# Channels leaves its consumer, and with it the consumer's disconnect(), when send() raises, and it
+# hands on a group's message before the end that waits behind it. So where it is in use, a message
+# that comes after the end is dropped in silence.
 _CHANNELS: Final = "channels.consumer"
 
 # Messages that may be sent without a turn for other connections.
@@ -89,7 +90,7 @@ class WebSocketCycle:
         self._queue: deque[str | bytes] = deque()
         self._queued_bytes = 0
         self._reading_is_paused = False
-        self._readable: asyncio.Event | None = None
+        self._readable: asyncio.Future[None] | None = None
         self._sending_is_paused = False
         self._writable: asyncio.Event | None = None
         self._sent_in_a_row = 0
@@ -112,8 +113,7 @@ class WebSocketCycle:
         ):
             self._reading_is_paused = True
             self._stream.pause_reading()
-        if self._readable is not None:
-            self._readable.set()
+        self._wake_reader()
 
     def disconnected(self, code: int = _ABNORMAL, reason: str = "") -> None:
         """Wake the application, and see that it ends."""
@@ -143,10 +143,7 @@ class WebSocketCycle:
         while not self._queue:
             if self._disconnect is not None:
                 return self._disconnect.copy()  # type: ignore[attr-defined,no-any-return]
-            if self._readable is None:
-                self._readable = asyncio.Event()
-            self._readable.clear()
-            await self._readable.wait()
+            await self._until_readable()
         data = self._queue.popleft()
         self._queued_bytes -= _size(data)
         if (
@@ -160,6 +157,19 @@ class WebSocketCycle:
             return {"type": "websocket.receive", "text": data}
         return {"type": "websocket.receive", "bytes": data}
 
+    async def _until_readable(self) -> None:
+        """Wait for something to receive."""
+        waiter = self._readable
+        if waiter is not None and not waiter.done():
+            await asyncio.wait((waiter,))  # another task's: to cancel this one must not cancel it
+            return
+        self._readable = waiter = asyncio.get_running_loop().create_future()
+        await waiter
+
+    def _wake_reader(self) -> None:
+        if self._readable is not None and not self._readable.done():
+            self._readable.set_result(None)
+
     async def send(self, message: Message) -> None:
         """Send a message of the application; return when the client has taken enough of the others.
 
@@ -168,15 +178,15 @@ class WebSocketCycle:
         """
         try:
             kind = message["type"]
-            is_legal = kind in LEGAL[self._state]
+            is_usual = kind == SEND and self._state is OPEN  # the table would be looked up slowly
+            is_legal = is_usual or kind in LEGAL[self._state]
         except (KeyError, TypeError):
             raise messages.no_type(message) from None
         if not is_legal:
-            if self._client_left and kind in _KNOWN:
-                self._drop(kind)
+            if self._is_dropped(kind):
                 return
             raise self._unexpected(kind)
-        if kind == SEND:
+        if is_usual:
             self._stream.send(_payload(message), bool(self._queue))
             if not self._sending_is_paused:
                 self._sent_in_a_row += 1
@@ -247,14 +257,19 @@ class WebSocketCycle:
         self._handshake = None
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
-        for event in (self._readable, self._writable):
-            if event is not None:
-                event.set()
+        self._wake_reader()
+        if self._writable is not None:
+            self._writable.set()
 
-    def _drop(self, kind: str) -> None:
-        """Raise for a message to a client that left, unless Channels is in use."""
-        if _CHANNELS not in sys.modules:
+    def _is_dropped(self, kind: object) -> bool:
+        """Tell whether a message that comes too late is dropped; raise when the client left."""
+        if self._state is not CLOSED or kind not in _KNOWN:
+            return False
+        if _CHANNELS in sys.modules:
+            return True
+        if self._client_left:
             raise ClientDisconnected(f"{kind} after the client left")
+        return False
 
     def _unexpected(self, kind: object) -> ApplicationError:
         if kind not in _KNOWN:
