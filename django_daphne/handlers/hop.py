@@ -43,7 +43,6 @@ class Answer:
     headers: list[tuple[bytes, bytes]]
     content: bytes | None
     context: Context
-    response: Any
 
 
 _sensitive: Any = SyncToAsync.thread_sensitive_context
@@ -84,7 +83,7 @@ class Hop:
             _restore_context(answer.context)
         return answer  # type: ignore[no-any-return]
 
-    async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def parts(self) -> AsyncIterator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
         while (part := await self._next()) is not None:
             if part is GONE:
@@ -94,18 +93,23 @@ class Hop:
             yield part
             self._window.release()
 
-    async def closed(self) -> bool:
-        """Wait until request_finished was sent."""
-        while not self._is_closed and not self.is_over:
-            await self._next()
-        return self._is_closed
-
-    def leave(self) -> None:
-        """Take note that nobody waits for the lane any more; it goes on to its end."""
+    def let_client_go(self) -> None:
+        """Take note that the client has its answer: it may leave now."""
         if self._timer is not None:
             self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()
+
+    async def closed(self) -> None:
+        """Wait until request_finished was sent; raise what went wrong on the way."""
+        while not self._is_closed and not self.is_over:
+            item = await self._next()
+            if isinstance(item, BaseException):
+                raise item
+
+    def leave(self) -> None:
+        """Take note that nobody waits for the lane any more; it goes on to its end."""
+        self.let_client_go()
         if not self._is_closed:
             self._abandon()
 
@@ -163,6 +167,7 @@ class Hop:
         local.main_event_loop, local.main_event_loop_pid = self._loop, os.getpid()
         local.task_context = self._nested
         # Inherited from the loop's side it would send nested work to a thread that waits for us.
+        inherited = _sensitive.get(None)
         token = _sensitive.set(None)
         response = None
         sender = type(self._handler)
@@ -175,7 +180,7 @@ class Hop:
             return
         try:
             response = self._respond()
-            self._answer(response)
+            self._answer(response, inherited)
         except BaseException as error:  # noqa: BLE001 - the same
             self._post(error)
         try:
@@ -204,7 +209,7 @@ class Hop:
             response.block_size = handler.chunk_size
         return response
 
-    def _answer(self, response: Any) -> None:
+    def _answer(self, response: Any, inherited: Any) -> None:
         headers = [
             (
                 name.encode("ascii") if isinstance(name, str) else bytes(name),
@@ -215,7 +220,9 @@ class Hop:
         for cookie in response.cookies.values():
             headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
         content = None if response.streaming else response.content
-        self._post(Answer(response.status_code, headers, content, copy_context(), response))
+        context = copy_context()
+        context.run(_sensitive.set, inherited)
+        self._post(Answer(response.status_code, headers, content, context))
         if content is not None:
             return
         for part in response:

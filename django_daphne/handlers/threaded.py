@@ -65,7 +65,9 @@ class ThreadedASGIHandler(ASGIHandler):
         self._pool = pool
         self._stock: ThreadedASGIHandler | None = None
         self._is_stock = False
-        self._code = [getattr(owner, name).__code__ for owner, name, _ in _WATCHED]
+        watched = [(owner, name, vars(owner)[name], names) for owner, name, names in _WATCHED]
+        self._is_plain = all(_is_plain(function, names) for _, _, function, names in watched)
+        self._found = [(*each[:3], getattr(each[2], "__code__", None)) for each in watched]
         self._serves: Callable[[Any], bool] | None = None  # once the project is loaded
         self.load_middleware(is_async=False)
 
@@ -83,8 +85,8 @@ class ThreadedASGIHandler(ASGIHandler):
             answer = await hop.begin(self._pool, receive)
             if answer is not GONE:
                 await self._send(answer, hop, send)
-            if hop.is_over or not await hop.closed():
-                return
+                hop.let_client_go()
+                await hop.closed()
         finally:
             hop.leave()
 
@@ -96,7 +98,7 @@ class ThreadedASGIHandler(ASGIHandler):
             for chunk, last in self.chunk_bytes(answer.content):
                 await send({"type": "http.response.body", "body": chunk, "more_body": not last})
             return
-        async for part in hop.parts(answer):
+        async for part in hop.parts():
             for chunk, _ in self.chunk_bytes(part):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         if not hop.is_over:
@@ -124,9 +126,10 @@ class ThreadedASGIHandler(ASGIHandler):
         """Tell whether a request goes into a lane."""
         if getattr(AsyncToSync.executors, "current", None) is not None:
             return False  # somebody's thread waits for us, with what is open in it
-        for (owner, name, names), code in zip(_WATCHED, self._code, strict=True):
-            function = getattr(owner, name)
-            if function.__code__ is not code or not _is_plain(function, names):
+        if not self._is_plain:
+            return False
+        for owner, name, function, code in self._found:  # patched since then?
+            if getattr(owner, name) is not function or function.__code__ is not code:
                 return False
         if self._serves is None:
             self._serves = self._choose()
