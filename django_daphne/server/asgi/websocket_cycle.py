@@ -102,7 +102,9 @@ class WebSocketCycle:
 
     def start(self) -> None:
         """Call the application."""
-        self._task = self._context.tasks.start(self._run())
+        self._task = task = self._context.tasks.start(self._run())
+        if self._disconnect is not None and not task.done():  # it was over within the call
+            self._context.cancel_later(task, self._name)
 
     def message_received(self, data: str | bytes) -> None:
         """Keep a message for the application."""
