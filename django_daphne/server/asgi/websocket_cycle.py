@@ -217,16 +217,16 @@ class WebSocketCycle:
         self._state = OPEN
 
     def _close(self, message: Message) -> None:
-        code = message.get("code")
-        code = _NORMAL if code is None else messages.field(message, "code", int, _NORMAL)
-        reason = messages.field(message, "reason", (str, type(None)), None) or ""
         if self._state is OPEN:
+            code = messages.field(message, "code", (int, type(None)), None)
+            reason = messages.field(message, "reason", (str, type(None)), None)
             self._is_closing = True
             try:
-                self._stream.close(code, reason)
+                self._stream.close(_NORMAL if code is None else code, reason or "")
             finally:
                 self._is_closing = False
             return
+        # Nobody is told of code and reason: there is no close frame before there is a WebSocket.
         handshake = self._handshake
         self._over(_ABNORMAL, "")
         assert handshake is not None
@@ -300,7 +300,8 @@ class WebSocketCycle:
             self._answer_for_application(_NORMAL)
 
     def _failed(self, error: BaseException) -> None:
-        if not self._was_connected and isinstance(error, ValueError):
+        is_ours = isinstance(error, ApplicationError)
+        if not self._was_connected and isinstance(error, ValueError) and not is_ours:
             # What routers and Django's own handler say of a scope that they do not serve.
             logger.error("Application does not serve %s: %s", self._name(), error)
         else:

@@ -117,7 +117,7 @@ class ResponseWriter:
         elif name == b"connection":
             # Whether the connection stays open is decided here; the application may ask to close.
             self.close = self.close or has_token(value, b"close")
-            return False
+            return value.lower() == b"upgrade"  # which belongs to the field of that name
         elif name == b"date":
             self._has_date = True
         else:

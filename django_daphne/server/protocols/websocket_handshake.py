@@ -76,9 +76,10 @@ def read_offer(request: RequestHead) -> Offer:
 def _tokens(values: Sequence[bytes]) -> list[str]:
     """Return the items of a list of subprotocols."""
     items = [item.strip(b" \t") for value in values for item in value.split(b",")]
-    if any(TOKEN.fullmatch(item) is None for item in items):
+    named = [item for item in items if item]  # RFC 9110, section 5.6.1.2: others are ignored
+    if (items and not named) or any(TOKEN.fullmatch(item) is None for item in named):
         raise PeerError(400, "bad Sec-WebSocket-Protocol")
-    return [item.decode("ascii") for item in items]
+    return [item.decode("ascii") for item in named]
 
 
 def accept_head(
