@@ -63,7 +63,8 @@ class LanePool:
         self._lanes: set[_Lane] = set()
         self._idle: list[_Lane] = []
         self._waiting: deque[tuple[float, Job]] = deque()
-        self._grower: asyncio.TimerHandle | None = None
+        # The loop whose timer looks after what waits.
+        self._grower: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -87,8 +88,8 @@ class LanePool:
                 self._start(job)
             else:
                 self._waiting.append((time.monotonic(), job))
-                if self._grower is None:
-                    self._grower = loop.call_later(GROWTH_DELAY, self._grow, loop)
+                if self._grower is not loop:  # another's may have ended
+                    self._look_again(loop)
 
     def close(self, timeout: float | None) -> bool:
         """Let every lane end after what waits, for so many seconds; tell whether all have."""
@@ -111,7 +112,8 @@ class LanePool:
     def _grow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start a lane for a job that has waited too long; look again as long as any waits."""
         with self._lock:
-            self._grower = None
+            if self._grower is loop:
+                self._grower = None
             if not self._waiting:
                 return
             waited = time.monotonic() - self._waiting[0][0]
@@ -119,9 +121,14 @@ class LanePool:
                 self._start(self._waiting.popleft()[1])
             waiting = len(self._waiting)
             if waiting:
-                self._grower = loop.call_later(GROWTH_DELAY, self._grow, loop)
-        if waiting and waited >= _WORTH_A_WARNING:
+                self._look_again(loop)
+            is_full = len(self._lanes) >= self._limit
+        if waiting and is_full and waited >= _WORTH_A_WARNING:
             self._warn(waiting, waited)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._grower = loop
+        loop.call_later(GROWTH_DELAY, self._grow, loop)
 
     def _warn(self, waiting: int, waited: float) -> None:
         now = time.monotonic()

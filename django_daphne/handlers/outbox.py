@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 
 class Outbox:
     """Where the threads of a process leave what a loop is to do."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)  # which is the key that this object is found by
         self._calls: deque[Callable[[], object]] = deque()
         self._is_due = False
 
@@ -21,10 +21,15 @@ class Outbox:
         self._calls.append(call)
         if not self._is_due:
             self._is_due = True
+            loop = self._loop()
             try:
-                self._loop.call_soon_threadsafe(self._empty)
-            except RuntimeError:  # the loop is closed
-                self._calls.clear()
+                if loop is not None:
+                    loop.call_soon_threadsafe(self._empty)
+                    return
+            except RuntimeError:
+                pass
+            self._is_due = False  # the loop is closed: nobody is there for whom it matters
+            self._calls.clear()
 
     def _empty(self) -> None:
         # In this order: what is left behind the last look finds the flag down, and wakes the loop.
