@@ -36,6 +36,11 @@ CONTENTS = (
         "Server-sent events: an async generator sends one a second and ends when you leave.",
     ),
     Page(
+        "chat",
+        "Chat",
+        "A WebSocket through Channels: what one window says, every other one hears at once.",
+    ),
+    Page(
         "download",
         "Download",
         "A file of up to 1 GiB, made for you on the spot and removed once it is sent.",

@@ -1,8 +1,10 @@
 """The forms of the pages."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django import forms
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 from pages.models import Entry
 
@@ -17,6 +19,31 @@ class EntryForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the st
             "name": forms.TextInput(attrs={"autocomplete": "name"}),
             "text": forms.Textarea(attrs={"rows": 3}),
         }
+
+
+class ChatForm(forms.Form):
+    """Take a message for the chat room; a user who is logged in has the name already."""
+
+    name = forms.CharField(
+        max_length=80, widget=forms.TextInput(attrs={"autocomplete": "nickname"})
+    )
+    text = forms.CharField(
+        max_length=500,
+        label="Message",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        user: AbstractBaseUser | AnonymousUser,
+    ) -> None:
+        super().__init__(data)
+        if username := user.get_username():
+            self.fields["name"].initial = username
+            # So what is sent as the name does not count.
+            self.fields["name"].disabled = True
 
 
 class UploadForm(forms.Form):

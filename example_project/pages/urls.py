@@ -11,6 +11,7 @@ urlpatterns = [
     path("upload/", views.upload, name="upload"),
     path("clock/", views.clock, name="clock"),
     path("clock/stream/", views.clock_stream, name="clock_stream"),
+    path("chat/", views.chat, name="chat"),
     path("download/", views.download, name="download"),
     path("download/file/", views.download_file, name="download_file"),
     # And everything below it, so that a path of any shape can be shown.

@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from pages.forms import DownloadForm, EntryForm, UploadForm
+from pages.forms import ChatForm, DownloadForm, EntryForm, UploadForm
 from pages.models import Entry
 
 LATEST = 50  # entries shown
@@ -135,6 +135,12 @@ async def ticks(first: int) -> AsyncIterator[str]:
     finally:
         # The client left or the server stops: the task is cancelled or the generator is closed.
         logger.info("The clock's stream ended at event %d.", count)
+
+
+@require_safe
+def chat(request: HttpRequest) -> HttpResponse:
+    """Show the chat room; what is said there goes over a WebSocket of its own."""
+    return render(request, "pages/chat.html", {"form": ChatForm(user=request.user)})
 
 
 @require_safe

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest import skipIf
 
+from tests.support.browser import WebSocketTestCase
 from tests.support.processes import PATIENCE, Process, ProcessTestCase, Response, get
 
 APPLICATION = """
@@ -35,11 +36,24 @@ APPLICATION = """
             await asyncio.Event().wait()
         finally:
             print("cancelled", flush=True)
+
+    async def echo(scope, receive, send):
+        assert scope["type"] == "websocket", scope["type"]
+        await receive()
+        if scope["path"] == "/wait":
+            await asyncio.Event().wait()
+        await send({"type": "websocket.close" if scope["path"] == "/no" else "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            await send({**event, "type": "websocket.send"})
 """
 
 LISTENING = re.compile(r"INFO +Listening on (.*)\n")
 # A client that closes its side may still be reading; nobody needs to be waited for here.
 AT_ONCE = ("--half-close-timeout", "0", "--application-close-timeout", "0")
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 needs_unix_sockets = skipIf(sys.platform == "win32", "there are no Unix sockets")
 
 
@@ -133,8 +147,9 @@ class ListenTests(FlagTestCase):
         server.wait_for("(?s)Listening.*Listening.*\n")
         self.assertIn(b'"path": "/"', self.ask("s"))
         self.finish(server)
-        listening = LISTENING.findall(server.errors)
-        self.assertEqual(listening, [f"endpoint {endpoint}" for endpoint in endpoints])
+        first, second = LISTENING.findall(server.errors)
+        self.assertEqual(first, f"endpoint {endpoints[0]}")
+        self.assertRegex(second, rf"^endpoint {re.escape(endpoints[1])} at 127\.0\.0\.1:\d+$")
         self.assert_one_line(own, 1, "Couldn't listen on endpoint fd:fileno=0")
 
 
@@ -266,8 +281,8 @@ class ResponseTests(FlagTestCase):
         self.finish(server)
 
 
-class WebSocketTests(FlagTestCase):
-    """The flags that belong to WebSocket are taken, with daphne's values."""
+class WebSocketTests(FlagTestCase, WebSocketTestCase):
+    """The flags that belong to WebSocket, with daphne's values."""
 
     def test_flags(self):
         """The user keeps every flag of an old command line, in its spelling."""
@@ -286,6 +301,55 @@ class WebSocketTests(FlagTestCase):
         for flag, value in values.items():
             expected = "none" if value in ("-1", "0") else value
             self.assertEqual(shown[flag[2:].replace("-", "_")], expected, flag)
+
+    def test_timeout(self):
+        """The user bounds the life of a WebSocket."""
+        server = self.serve("--websocket_timeout", "0.3", application="echo")
+        self.assertEqual(self.closed(self.open(server, "/")), (1000, ""))
+
+    def test_connect_timeout(self):
+        """The application does not accept within the time that the user allows."""
+        server = self.serve("--websocket_connect_timeout", "0.05", *AT_ONCE, application="echo")
+        status, body = self.refused(server, "/wait")
+        self.assertEqual(status, 403)
+        self.assertIn(b"Access denied", body)
+
+    def test_pings(self):
+        """The client is silent, and answers no ping."""
+        server = self.serve("--ping-interval", "0.05", "--ping-timeout", "0.05", application="echo")
+        with socket.create_connection(("127.0.0.1", server.wait_for_port()), PATIENCE) as client:
+            client.sendall(HANDSHAKE)
+            data = b"".join(iter(lambda: client.recv(65536), b""))
+        # Pings behind the head, then a close frame with code 1011.
+        self.assertRegex(data, rb"\r\n\r\n(\x89\x00)+\x88\x0e\x03\xf3ping timeout$")
+
+    def test_sizes(self):
+        """The client sends messages and frames as large as the user allows, and larger ones."""
+        limits = ("--websocket-max-message-size", "10", "--websocket-max-frame-size", "6")
+        bounded = self.serve(*limits, application="echo")
+        limits = ("--websocket-max-message-size", "0", "--websocket-max-frame-size", "0")
+        unbounded = self.serve(*limits, application="echo")
+        for good, bad in (([b"12345", b"67890"], [b"12345", b"678901"]), ([b"123456"], b"1234567")):
+            client = self.open(bounded, "/", compression=None)
+            client.send(good)
+            self.assertEqual(self.receive(client), b"".join(good))
+            client.send(bad)
+            self.assertEqual(self.closed(client)[0], 1009)
+        client = self.open(unbounded, "/", compression=None, max_size=None)
+        client.send(large := bytes((1 << 20) + 1))
+        self.assertTrue(self.receive(client) == large)
+
+    def test_access_log(self):
+        """The client is let in, says goodbye, and is refused at another path."""
+        server = self.serve(application="echo")
+        self.open(server, "/in?a=b").close()
+        server.wait_for("WSDISCONNECT")
+        self.assertEqual(self.refused(server, "/no")[0], 403)
+        self.finish(server)
+        line = r'(?m)^127\.0\.0\.1:\d+ - - \[.*\] "(WS.*)" - -$'
+        expected = [f"{event} /in?a=b" for event in ("WSCONNECTING", "WSCONNECT", "WSDISCONNECT")]
+        expected += ["WSCONNECTING /no", "WSREJECT /no"]
+        self.assertEqual(re.findall(line, server.output), expected, server)
 
 
 class AccessLogTests(FlagTestCase):
