@@ -1,7 +1,8 @@
 """The servers to compare: what to install, how to start them, which versions to name.
 
 Every server runs one worker process on uvloop where it can, with the fastest HTTP parser it
-offers, without an access log, and quiet below warnings. All else is as its makers left it.
+offers, without an access log, and quiet below warnings; uvicorn also with the faster of its
+implementations of WebSocket. All else is as its makers left it.
 """
 
 from __future__ import annotations
@@ -55,20 +56,20 @@ PEERS = {
         _peer(
             OURS,
             "-m django_daphne -b 127.0.0.1 -p {port} -v 0 {application}",
-            distributions="twisted uvloop httptools",
+            distributions="twisted uvloop httptools autobahn",
         ),
         _peer(
             "uvicorn",
             "-m uvicorn --host 127.0.0.1 --port {port} --http httptools --loop uvloop"
-            " --no-access-log --log-level warning {application}",
-            "uvicorn uvloop httptools",
-            "uvloop httptools",
+            " --ws websockets-sansio --no-access-log --log-level warning {application}",
+            "uvicorn uvloop httptools websockets",
+            "uvloop httptools websockets",
         ),
         _peer(
             "daphne",
             "-m daphne -b 127.0.0.1 -p {port} -v 0 {application}",
             "daphne",
-            "twisted",
+            "twisted autobahn",
         ),
         _peer(
             "hypercorn",

@@ -14,24 +14,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from measure import Cores, Load, Sample
+from measure import Load, Sample, Speed
 from peers import Peer
 from scenarios import Scenario
+from servers import Cores
 
 # The samples of each server in each scenario: samples[scenario][peer], one for each round.
 Samples = dict[str, dict[str, list[Sample]]]
 
-# A server that keeps less of its core busy was disturbed, or wrk could not keep up with it.
+# A server that keeps less of its core busy was disturbed, or the client could not keep up with it.
 SERVER_BUSY = 0.9
 CLIENT_BUSY = 0.9
 # A fastest round so many times the median says that the machine was busy with something else, or
 # that the host of a virtual machine was, which cannot be seen from inside.
 UNSTEADY = 1.1
 
-HEADS = (
-    *("server", "requests/s", "min..max", "times", "by round", "at best"),
-    *("p50 ms", "p99 ms", "us", "core", "wrk"),
-)
+COMPARED = ("min..max", "times", "by round", "at best")
+SPEED_HEADS = ("server", "answers/s", *COMPARED, "p50 ms", "p99 ms", "us", "core", "client")
+MEMORY_HEADS = ("server", "KiB each", *COMPARED, "used", "open", "MiB before", "us")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Report:
         lines = [
             f"# Benchmark of {self.started:%Y-%m-%d %H:%M} UTC",
             "",
-            f"wrk -t1 -c{load.connections} -d{load.seconds}s after {load.warmup} s of warm-up, "
+            f"{load.connections} connections, {load.seconds} s after {load.warmup} s of warm-up, "
             f"{self.repeats} rounds over the servers in turn; medians.",
             "",
             *(f"* {key}: {value}" for key, value in self.machine.items()),
@@ -68,11 +68,15 @@ class Report:
             lines += [f"## {scenario.name}: {scenario.summary}", ""]
             lines += [*self._table(scenario.name), "", *self._notes(scenario.name)]
         lines += [
-            f'"times" is the rate of {self.base} divided by the rate of the server, by medians; '
-            '"by round" is the smallest and the largest such ratio within one round, "at best" '
-            "that of the fastest rounds.",
-            '"us" is the processor time of the server for a request in microseconds, "core" and '
-            '"wrk" are the parts of their cores that the server and wrk kept busy.',
+            f'"times" is how many times better {self.base} is than the server, faster or smaller, '
+            'by medians; "by round" is the smallest and the largest such ratio within one round, '
+            '"at best" that of the best rounds.',
+            '"us" is the processor time of the server for an answer, or for a WebSocket and its '
+            'first message, in microseconds; "core" and "client" are the parts of their cores '
+            "that server and client kept busy.",
+            '"KiB each" is what the server\'s memory (resident set) has grown by for each open '
+            'WebSocket, "used" the same after a message and its echo on each; "MiB before" is the '
+            "memory of the whole server before.",
             "",
             "## Servers",
             "",
@@ -118,56 +122,83 @@ class Report:
     def _ratio(
         self, scenario: str, name: str, of: Callable[[list[float]], float] = median
     ) -> float:
-        """Return how many times faster the base is than the named server, by median or maximum."""
+        """Return how many times better the base is than the named server, by median or maximum."""
         base, other = (
-            of([sample.rate for sample in self.samples[scenario][peer]])
+            of([sample.merit for sample in self.samples[scenario][peer]])
             for peer in (self.base, name)
         )
         return base / other
 
     def _table(self, scenario: str) -> list[str]:
         """Return the lines of the table of one scenario."""
-        rows = [HEADS]
-        base = self.samples[scenario][self.base]
-        for name, samples in self.samples[scenario].items():
-            rates = [sample.rate for sample in samples]
+        by_peer = self.samples[scenario]
+        is_speed = all(isinstance(s, Speed) for samples in by_peer.values() for s in samples)
+        rows: list[tuple[str, ...]] = [SPEED_HEADS if is_speed else MEMORY_HEADS]
+        for name, samples in by_peer.items():
             # Two runs of one round were close in time: what slowed one slowed the other.
-            rounds = [ours.rate / theirs.rate for ours, theirs in zip(base, samples, strict=True)]
-            rows.append(
-                (
-                    name,
-                    f"{median(rates):,.0f}",
-                    f"{min(rates):,.0f}..{max(rates):,.0f}",
-                    f"{self._ratio(scenario, name):.2f}",
-                    f"{min(rounds):.2f}..{max(rounds):.2f}",
-                    f"{self._ratio(scenario, name, of=max):.2f}",
-                    f"{_middle(samples, 'p50'):.2f}",
-                    f"{_middle(samples, 'p99'):.2f}",
-                    f"{_middle(samples, 'processor_time'):.1f}",
-                    f"{_middle(samples, 'server_core'):.0%}",
-                    f"{_middle(samples, 'client_core'):.0%}",
-                )
+            pairs = zip(by_peer[self.base], samples, strict=True)
+            rounds = [ours.merit / theirs.merit for ours, theirs in pairs]
+            compared = (
+                f"{self._ratio(scenario, name):.2f}",
+                f"{min(rounds):.2f}..{max(rounds):.2f}",
+                f"{self._ratio(scenario, name, of=max):.2f}",
             )
+            shown, before, after = (_speed if is_speed else _memory)(samples)
+            rows.append((name, shown, before, *compared, *after))
         return _aligned(rows)
 
     def _notes(self, scenario: str) -> list[str]:
         """Return a warning for each server whose numbers say less than they seem to."""
         notes = []
         for name, samples in self.samples[scenario].items():
-            rates = [sample.rate for sample in samples]
-            if _middle(samples, "client_core") > CLIENT_BUSY:
-                notes.append(f"* wrk was the limit for {name}, which is faster than shown.")
-            elif _middle(samples, "server_core") < SERVER_BUSY:
+            speeds = [sample for sample in samples if isinstance(sample, Speed)]
+            if not speeds:
+                continue
+            if _middle(speeds, "client_core") > CLIENT_BUSY:
+                notes.append(f"* The client was the limit for {name}, which is faster than shown.")
+            elif _middle(speeds, "server_core") < SERVER_BUSY:
                 notes.append(f"* {name} had, or used, less than its whole core.")
-            if max(rates) > UNSTEADY * median(rates):
+            unsteadiness = max(speed.rate for speed in speeds) / _middle(speeds, "rate")
+            if unsteadiness > UNSTEADY:
                 notes.append(
-                    f"* The fastest round of {name} was {max(rates) / median(rates):.2f} times its "
-                    "median: the machine was disturbed, run again."
+                    f"* The fastest round of {name} was {unsteadiness:.2f} times its median: the "
+                    "machine was disturbed, run again."
                 )
         return [*notes, ""] if notes else []
 
 
-def describe_machine(cores: Cores, wrk: str, python: str) -> dict[str, str]:
+def _speed(samples: Sequence[Sample]) -> tuple[str, str, tuple[str, ...]]:
+    """Return the cells for a server's speed: the first, the spread, and those at the end."""
+    rates = _values(samples, "rate")
+    return (
+        f"{median(rates):,.0f}",
+        f"{min(rates):,.0f}..{max(rates):,.0f}",
+        (
+            f"{_middle(samples, 'p50'):.2f}",
+            f"{_middle(samples, 'p99'):.2f}",
+            f"{_middle(samples, 'processor_time'):.1f}",
+            f"{_middle(samples, 'server_core'):.0%}",
+            f"{_middle(samples, 'client_core'):.0%}",
+        ),
+    )
+
+
+def _memory(samples: Sequence[Sample]) -> tuple[str, str, tuple[str, ...]]:
+    """Return the same for a server's memory."""
+    sizes = _values(samples, "silent")
+    return (
+        f"{median(sizes) / 1024:.1f}",
+        f"{min(sizes) / 1024:.1f}..{max(sizes) / 1024:.1f}",
+        (
+            f"{_middle(samples, 'used') / 1024:.1f}",
+            f"{_middle(samples, 'count'):,.0f}",
+            f"{_middle(samples, 'before') / 1024**2:.1f}",
+            f"{_middle(samples, 'processor_time'):.0f}",
+        ),
+    )
+
+
+def describe_machine(cores: Cores, client: str, python: str) -> dict[str, str]:
     """Return what a reader needs to know of this machine, in words.
 
     To be called before the load: it takes the load average of others.
@@ -175,10 +206,10 @@ def describe_machine(cores: Cores, wrk: str, python: str) -> dict[str, str]:
     loads = "/".join(f"{load:.2f}" for load in os.getloadavg())
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores; the server on core {cores.server}, "
-        f"wrk on core {cores.client}",
+        f"the client on core {cores.client}",
         "system": f"{platform.system()} {platform.release()}, load average at the start {loads}",
         "Python": python,
-        "client": wrk,
+        "client": client,
     }
 
 
@@ -198,8 +229,12 @@ def _processor() -> str:
 
 def _middle(samples: Iterable[Sample], field: str) -> float:
     """Return the median of one field."""
-    values: list[float] = [getattr(sample, field) for sample in samples]
-    return median(values)
+    return median(_values(samples, field))
+
+
+def _values(samples: Iterable[Sample], field: str) -> list[float]:
+    """Return one field of all samples."""
+    return [getattr(sample, field) for sample in samples]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

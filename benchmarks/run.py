@@ -3,6 +3,7 @@
 
     python benchmarks/run.py
     python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
+    python benchmarks/run.py --scenarios echo64,echo64x32,echo16k,idle
     python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
 
 The table goes to standard output, and with every single sample to benchmarks/results/. When a
@@ -12,6 +13,7 @@ server answers wrongly there is no table, only one line about the reason and exi
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +23,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import environment
-from measure import BenchmarkError, Cores, Load, choose_cores, find_wrk, measure
+from measure import Load, measure
 from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
-from scenarios import SCENARIOS, Scenario
+from scenarios import SCENARIOS, Requests, Scenario
+from servers import BenchmarkError, Cores, choose_cores
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -54,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("repeats", 1, 5, "Rounds over all servers."),
         ("seconds", 1, 4, "Length of each load."),
         ("warmup", 0, 1, "Seconds of the load before it, which are not counted."),
-        ("connections", 1, 32, "Connections that wrk keeps open."),
+        ("connections", 1, 32, "Connections that the client keeps open."),
     ):
         parser.add_argument(
             f"--{name}",
@@ -97,7 +100,7 @@ def compare(
                         peer, scenario, load, python=python, cores=cores, folder=Path(folder)
                     )
                 samples[scenario.name][peer.name].append(sample)
-                progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample.rate:,.0f}/s"
+                progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample}"
                 print(progress, file=sys.stderr, flush=True)
     return samples
 
@@ -122,7 +125,7 @@ def run(options: argparse.Namespace) -> str:
     peers: list[Peer] = options.peers
     scenarios: list[Scenario] = options.scenarios
     load = Load(options.seconds, options.warmup, options.connections)
-    wrk = find_wrk()
+    client = _describe_clients(scenarios)
     cores = choose_cores()
     requirements = [requirement for peer in peers for requirement in peer.requirements]
     try:
@@ -130,7 +133,7 @@ def run(options: argparse.Namespace) -> str:
         versions = environment.versions(name for peer in peers for name in peer.distributions)
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchmarkError(f"the environment could not be prepared: {error}") from error
-    machine = describe_machine(cores, _version_of(wrk), versions["python"])
+    machine = describe_machine(cores, client, versions["python"])
     started = now()
     samples = compare(peers, scenarios, load, options.repeats, python=python, cores=cores)
     names = [peer.name for peer in peers]
@@ -149,10 +152,16 @@ def run(options: argparse.Namespace) -> str:
     return report.markdown()
 
 
-def _version_of(wrk: str) -> str:
-    """Return what wrk calls itself; it says so with exit status 1."""
+def _describe_clients(scenarios: Sequence[Scenario]) -> str:
+    """Return what loads the servers in these scenarios, with wrk's version."""
+    if not any(isinstance(scenario, Requests) for scenario in scenarios):
+        return "this directory's own"
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise BenchmarkError("wrk is missing; on Debian and Ubuntu: apt install wrk")
+    # It says what it is called with exit status 1.
     result = subprocess.run([wrk, "-v"], check=False, capture_output=True, text=True, timeout=10)
-    return result.stdout.partition("Copyright")[0].strip()
+    return f"{result.stdout.partition('Copyright')[0].strip()} for HTTP"
 
 
 def _chosen_from(known: Mapping[str, T]) -> Callable[[str], list[T]]:

@@ -325,10 +325,9 @@ class WebSocketTests(FlagTestCase, WebSocketTestCase):
 
     def test_sizes(self):
         """The client sends messages and frames as large as the user allows, and larger ones."""
-        limits = ("--websocket-max-message-size", "10", "--websocket-max-frame-size", "6")
-        bounded = self.serve(*limits, application="echo")
-        limits = ("--websocket-max-message-size", "0", "--websocket-max-frame-size", "0")
-        unbounded = self.serve(*limits, application="echo")
+        message, frame = "--websocket-max-message-size", "--websocket-max-frame-size"
+        bounded = self.serve(message, "10", frame, "6", application="echo")
+        unbounded = self.serve(message, "0", frame, "0", application="echo")
         for good, bad in (([b"12345", b"67890"], [b"12345", b"678901"]), ([b"123456"], b"1234567")):
             client = self.open(bounded, "/", compression=None)
             client.send(good)

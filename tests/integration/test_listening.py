@@ -396,4 +396,6 @@ class ActivatedTests(ListeningTestCase):
         self.assertEqual(self.ask_web(), str(self.web.getsockname()))
         self.assertEqual(self.ask(), b"None")
         self.finish(server)
-        self.assertEqual(self.places(server), [f"endpoint {endpoint}" for endpoint in endpoints])
+        host, port = self.web.getsockname()
+        web, admin = (f"endpoint {endpoint}" for endpoint in endpoints)
+        self.assertEqual(self.places(server), [f"{web} at {host}:{port}", admin])

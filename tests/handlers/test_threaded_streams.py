@@ -1,0 +1,264 @@
+"""Streams: made in the lane, piece by piece, no faster than the client takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import itertools
+import tempfile
+import threading
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connection
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+
+from django_daphne.handlers.hop import _WINDOW
+
+from .support import Exchange, HandlerTestCase, ask, until
+
+GZIP = "django.middleware.gzip.GZipMiddleware"
+
+
+def in_lane(*parts: str) -> Iterator[str]:
+    """Yield each part with the thread that makes it."""
+    for part in parts:
+        yield f"{part} {threading.get_ident()}"
+
+
+class SyncStreamTests(HandlerTestCase):
+    """Iterators of a sync view."""
+
+    async def test_first_byte(self):
+        """The generator has to wait: the client gets meanwhile what came before."""
+        gate = self.make_gate()
+
+        def parts() -> Iterator[str]:
+            yield "one"
+            gate.wait()
+            yield "two"
+
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            view = lambda request: StreamingHttpResponse(parts())  # noqa: E731
+            exchange = await Exchange(self.handler(view)).begin()
+            self.assertEqual(await exchange.part(), b"one")
+            gate.open()
+            self.assertEqual(await exchange.part(), b"two")
+            await exchange.end()
+        self.assertEqual(exchange.response.text, "onetwo")
+        self.assertEqual([str(each.message) for each in caught], [])
+
+    async def test_one_thread(self):
+        """The view, all pieces of its stream and the end of that are in one lane."""
+        threads: list[int] = []
+
+        def parts() -> Iterator[str]:
+            try:
+                yield from in_lane("a", "b", "c")
+            finally:
+                threads.append(threading.get_ident())
+
+        def view(request: HttpRequest) -> StreamingHttpResponse:
+            threads.append(threading.get_ident())
+            return StreamingHttpResponse(parts())
+
+        response = await ask(self.handler(view))
+        self.assertEqual(threads[0], threads[1])
+        self.assertEqual(response.text, "".join(f"{each} {threads[0]}" for each in "abc"))
+
+    async def test_stalled_client(self):
+        """The client takes nothing for a while: the generator is never more ahead than allowed."""
+        made: list[int] = []
+        ahead: list[int] = []
+        taken: list[int] = []
+        full = asyncio.Event()
+
+        def parts() -> Iterator[bytes]:
+            for number in range(50):
+                made.append(number)
+                ahead.append(len(made) - len(taken))
+                yield b"%d " % number
+
+        async def take(message: dict[str, Any]) -> None:
+            if message.get("more_body"):
+                await full.wait()
+                taken.append(len(taken))
+
+        handler = self.handler(lambda request: StreamingHttpResponse(parts()))
+        exchange = await Exchange(handler, on_send=take).begin()
+        await until(lambda: len(made) > _WINDOW)
+        full.set()
+        await exchange.end()
+        self.assertEqual(exchange.response.text.split(), [str(each) for each in range(50)])
+        self.assertEqual(max(ahead), _WINDOW + 1)
+
+    async def test_client_leaves(self):
+        """The client leaves in the middle of a stream without end: that ends in its lane."""
+        ended: list[int] = []
+        ear = self.listen()
+
+        def parts() -> Iterator[str]:
+            try:
+                while True:
+                    yield f"{threading.get_ident()}"
+            finally:
+                ended.append(threading.get_ident())
+
+        handler = self.handler(lambda request: StreamingHttpResponse(parts()))
+        with self.assertLogs("django_daphne", "INFO"):
+            exchange = await Exchange(handler).begin()
+            lane = int(await exchange.part())
+            await exchange.leave()
+            await exchange.end()
+        await ear.finished()
+        await self.assert_idle()
+        self.assertEqual(ended, [lane])
+        self.assert_once(ear)
+        self.assertTrue(exchange.sent[-1]["more_body"], "the body has an end")
+
+    async def test_stalled_client_leaves(self):
+        """The client takes nothing and then leaves: the generator does not wait for ever."""
+        ended = threading.Event()
+        ear = self.listen()
+        release = asyncio.Event()
+
+        def parts() -> Iterator[str]:
+            try:
+                while True:
+                    yield "more"
+            finally:
+                ended.set()
+
+        async def take(message: dict[str, Any]) -> None:
+            if "body" in message:
+                await release.wait()
+                raise ConnectionResetError
+
+        exchange = await Exchange(
+            self.handler(lambda request: StreamingHttpResponse(parts())), on_send=take
+        ).begin()
+        await until(lambda: exchange.sent)
+        with self.assertLogs("django_daphne", "INFO"):
+            await exchange.leave()
+            await ear.finished()
+        self.assertTrue(ended.is_set())
+        release.set()
+        with self.assertRaises(ConnectionResetError):
+            await exchange.end()
+        await self.assert_idle()
+        self.assert_once(ear)
+
+    async def test_pieces(self):
+        """The view streams text, bytes, nothing, and more than goes into one message."""
+        big = b"x" * 200_000
+        view = lambda request: StreamingHttpResponse(iter(["é", b"", big, b"end"]))  # noqa: E731
+        handler = self.handler(view)
+        exchange = Exchange(handler)
+        response = await exchange.answer()
+        self.assertEqual(response.body, "é".encode() + big + b"end")
+        sizes = [len(message.get("body", b"")) for message in exchange.sent[1:]]
+        self.assertLessEqual(max(sizes), ASGIHandler.chunk_size)
+
+    async def test_gzip(self):
+        """A middleware wraps the stream: the client gets what it makes of it."""
+        headers = [(b"host", b"testserver"), (b"accept-encoding", b"gzip")]
+        handler = self.handler(
+            lambda request: StreamingHttpResponse(iter(["one ", "two"])), middleware=[GZIP]
+        )
+        response = await ask(handler, headers=headers)
+        self.assertEqual(gzip.decompress(response.body), b"one two")
+
+    async def test_file(self):
+        """The view sends a file: the client gets all of it, and the file is closed."""
+        with tempfile.TemporaryDirectory() as folder:
+            name = Path(folder, "report.txt")
+            name.write_bytes(b"0123456789" * 30_000)
+            files = []
+
+            def view(request: HttpRequest) -> FileResponse:
+                files.append(name.open("rb"))
+                return FileResponse(files[0])
+
+            response = await ask(self.handler(view))
+            self.assertEqual(response.body, name.read_bytes())
+            self.assertIn((b"Content-Length", b"300000"), response.headers)
+            self.assertTrue(files[0].closed)
+
+    async def test_empty(self):
+        """The view streams nothing."""
+        response = await ask(self.handler(lambda request: StreamingHttpResponse(iter([]))))
+        self.assertEqual((response.status, response.body), (200, b""))
+
+    async def test_large_page(self):
+        """A page is larger than one message: it is cut as Django cuts it."""
+        self.site(lambda request: HttpResponse(b"x" * 200_000))
+        sizes = []
+        for handler in (self.new_handler(), ASGIHandler()):
+            exchange = Exchange(handler)
+            await exchange.answer()
+            sizes.append([len(message.get("body", b"")) for message in exchange.sent])
+        self.assertEqual(sizes[0], sizes[1])
+        self.assertGreater(len(sizes[0]), 2)
+
+
+class DatabaseStreamTests(HandlerTestCase):
+    """A generator that reads from the database."""
+
+    databases = "__all__"
+
+    async def test_cursor(self):
+        """The generator goes through the rows of a cursor, which belongs to one thread."""
+
+        def view(request: HttpRequest) -> StreamingHttpResponse:
+            cursor = connection.cursor()
+            cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
+            return StreamingHttpResponse(str(row) for row in cursor)
+
+        self.assertEqual((await ask(self.handler(view))).text, "(1,)(2,)(3,)")
+
+
+class AsyncStreamTests(HandlerTestCase):
+    """Asynchronous iterators, returned by a sync view."""
+
+    async def test_first_byte(self):
+        """The iterator has to wait: the client gets meanwhile what came before."""
+        opening = asyncio.Event()
+
+        async def parts() -> AsyncIterator[str]:
+            yield f"{id(asyncio.get_running_loop())}"
+            await opening.wait()
+            yield "two"
+
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            handler = self.handler(lambda request: StreamingHttpResponse(parts()))
+            exchange = await Exchange(handler).begin()
+            self.assertEqual(int(await exchange.part()), id(asyncio.get_running_loop()))
+            opening.set()
+            await exchange.end()
+        self.assertEqual([str(each.message) for each in caught], [])
+        self.assertTrue(exchange.response.text.endswith("two"))
+
+    async def test_client_leaves(self):
+        """The client of a stream without end leaves: the iterator is closed."""
+        closed = asyncio.Event()
+        ear = self.listen()
+
+        async def parts() -> AsyncIterator[str]:
+            try:
+                for number in itertools.count():
+                    yield str(number)
+                    await asyncio.sleep(0)
+            finally:
+                closed.set()
+
+        handler = self.handler(lambda request: StreamingHttpResponse(parts()))
+        exchange = await Exchange(handler).begin()
+        self.assertEqual(await exchange.part(), b"0")
+        await exchange.leave()
+        await exchange.end()
+        await until(closed.is_set)
+        await ear.finished()
+        self.assertEqual(ear.names, ["started", "finished"])
