@@ -60,6 +60,18 @@ class ClosingHandshakeTests(WebSocketTestCase):
             self.assert_ends(client)
             self.assert_told(call, disconnect(1000))
 
+    def test_client_codes(self):
+        """The client closes with every code there is; those that no frame may hold are refused."""
+        good = {1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999}
+        bad = {0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535}
+        for code in good | bad:
+            with self.subTest(code):
+                client, call = self.open()
+                client.send(close(code))
+                answer = code if code in good else 1002
+                self.assertEqual(client.read(), b"\x88\x02" + answer.to_bytes(2))
+                self.assert_told(call, disconnect(answer))
+
     def test_unanswered(self):
         """The client never answers, silent or busy: closed when linger_timeout is over."""
         for busy in (b"", text("on") + ping() + frame(1, b"and")):

@@ -190,6 +190,15 @@ class FieldTests(StateTestCase):
             call.send(message).result()
             self.assertEqual(client.read(), wire)
 
+    def test_wrong_close(self):
+        """The application fails to close, and then the client leaves: it was the client."""
+        client, call = self.put("open")
+        self.assertIs(type(call.send(event("close", code=1)).exception()), ApplicationError)
+        client.send(text("one"))
+        client.reset()
+        self.assert_told(call, received("one"), disconnect(1006))
+        self.assertIs(type(call.send(SEND_TEXT).exception()), ClientDisconnected)
+
     def test_right(self):
         """The application sends the empty, the longest, and what is as good as bytes or text."""
         for message, wire in RIGHT:

@@ -285,11 +285,16 @@ class SendingTests(WebSocketTestCase):
         client.take(5_000)
         self.assertTrue(first.done() and second.done())
 
-    def test_bound(self):
-        """The application streams; what is held is the limit and one message."""
-        client, call = self.stalled()
-        fill(client, call)
-        self.assertLess(len(client.transport.unsent), 8192 + 2048)
+    def test_denial_waits(self):
+        """The application streams a denial to a client that does not read."""
+        client, call = self.connecting(write_buffer_size=8192)
+        client.stop_reading()
+        self.say(call, "http.response.start", status=401)
+        body = event("http.response.body", body=b"x" * 10_000, more_body=True)
+        sending = call.send(body)
+        self.assertFalse(sending.done())
+        client.read_on()
+        self.assertTrue(sending.done())
 
     def test_client_leaves(self):
         """The client leaves while send() waits, which returns; the next one raises."""

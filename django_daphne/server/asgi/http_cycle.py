@@ -73,7 +73,7 @@ class CycleContext:
     def _cancel(self, task: asyncio.Task[None], name: Callable[[], str]) -> None:
         if not task.done():
             logger.info(
-                "Cancelling %s: it is still running %g s after its client left",
+                "Cancelling %s: it is still running %g s after its connection ended",
                 name(),
                 self.close_timeout,
             )
