@@ -393,8 +393,7 @@ class DenialTests(WebSocketTestCase):
                 self.say(call, "http.response.start", status=401)
                 for message in begin:
                     call.send(message).result()
-                with self.assertLogs(LOGGER, "ERROR") as logs:
+                with self.assertLogs(LOGGER, "ERROR"):
                     end(client, call)
-                self.assertEqual(len(logs.output), 1)
                 self.assertFalse(any(response.complete for response in client.responses()))
                 self.assert_reset(client)
