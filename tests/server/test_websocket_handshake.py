@@ -99,7 +99,7 @@ class RequestTests(HandshakeTestCase):
         b"dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==",
     )
     PROTOCOLS = (
-        *(b"", b" ", b"a b", b"a/b", b"a;b", b'"a"', b"(a)", b"a@b", b"a, b c", b"a\tb", b"[a]"),
+        *(b"a b", b"a/b", b"a;b", b'"a"', b"(a)", b"a@b", b"a, b c", b"a\tb", b"[a]"),
         *(b"\xe9", b"a\x85", b"\xc3\xa9", b"chat, caf\xe9", b"a=b"),
     )
 
@@ -264,6 +264,12 @@ class AcceptTests(HandshakeTestCase):
         self.assertEqual(call.scope["subprotocols"], ["a", "b", "C", "!#$%&'*+-.^_`|~9"])
         self.accept(call, subprotocol="!#$%&'*+-.^_`|~9")
         self.assertIn(b"\r\nSec-WebSocket-Protocol: !#$%&'*+-.^_`|~9\r\n", client.read())
+
+    def test_empty_items(self):
+        """The client's list has holes, which are no subprotocols (RFC 9110, 5.6.1.2)."""
+        for value in (b"a,,b", b",a,b", b"a, b,", b"a,\t, ,b"):
+            _, call = self.ask(PROTOCOL + value)
+            self.assertEqual(call.scope["subprotocols"], ["a", "b"], value)
 
     def test_no_subprotocol(self):
         """The application chooses none of those that were offered."""
