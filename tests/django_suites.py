@@ -56,7 +56,7 @@ EXCUSED: Final[dict[str, str]] = {}
 THREADS: Final = 8
 # Seconds for one run, which takes about one minute: only the end of a hang.
 PATIENCE: Final = 1800.0
-# Names the file to which a process with our handler adds how many requests its lanes have taken.
+# Names the file to which a process with our handler adds how many jobs its lanes have had.
 COUNTS: Final = "DJANGO_SUITES_COUNTS"
 
 # As unittest prints them. What stands in for a test, such as setUpClass, has its owner in brackets.
@@ -212,7 +212,7 @@ def play(tests: Path, labels: Sequence[str], log: Path, more: Mapping[str, str])
 
 
 def play_ours(tests: Path, labels: Sequence[str], log: Path) -> tuple[Results, int]:
-    """Run the suites with our handler; return the number of requests in lanes, too."""
+    """Run the suites with our handler; return the number of jobs its lanes had, too."""
     with tempfile.TemporaryDirectory(prefix="django-daphne-") as folder:
         shutil.copy(__file__, Path(folder, "sitecustomize.py"))
         counts = Path(folder, "counts")
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None, home: Path = HOME) -> int | str
         stock = play(tests, labels, home / f"{version}-stock.log", {})
         say(f"Django's handler: {stock}")
         ours, taken = play_ours(tests, labels, home / f"{version}-ours.log")
-        say(f"our handler: {ours}; {taken} requests in lanes")
+        say(f"our handler: {ours}; {taken} jobs in lanes")
     except Trouble as trouble:
         return f"The suites could not be run: {trouble}"
     comparison = Comparison(stock, ours, EXCUSED)

@@ -112,6 +112,29 @@ class ClosingHandshakeTests(WebSocketTestCase):
         self.assert_ends(client)
         self.assert_told(call, disconnect(1000))
 
+    def test_kept_answer_is_too_much(self):
+        """The client's close frame waits unread, and the application's is what fills the wire."""
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(event("accept"))
+            await receive()
+            await send(event("send", bytes=bytes(2000)))
+            await send(event("close", code=4001))
+            told.append(await receive())
+
+        told: list[Any] = []
+        client = self.connect(application, websocket_max_queue=2, write_buffer_size=1000)
+        client.send(handshake())
+        client.read()
+        client.stop_reading()
+        client.send(text("1") + text("2") + text("3") + close(4000))
+        client.read_on()
+        wire = b"\x82\x7e\x07\xd0" + bytes(2000) + b"\x88\x02\x0f\xa1"
+        self.assertEqual(client.read(), wire)
+        self.assertEqual(told, [disconnect(4001)])
+        self.assert_ends(client)
+
     def test_behind_messages(self):
         """The client reads slowly; the close frame comes behind all that was sent."""
         client, call = self.open(write_buffer_size=1000)

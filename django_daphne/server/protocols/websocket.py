@@ -1,10 +1,10 @@
 """An open WebSocket (RFC 6455): what its frames mean, and how it ends.
 
-    OPEN ── close frame sent ──> CLOSING ── the client's has come ──> ENDED
+    open ── close frame sent ──> closing ── the client's has come ──> ended
       └───────── the client's came first, it broke a rule, it left ─────^
 
-CLOSING is for the closing handshake (RFC 6455, section 7.1.2): messages that come are dropped, and
-a client that does not answer is cut off at a deadline. Whoever ends it, the cycle is told once, at
+Closing is the closing handshake (RFC 6455, section 7.1.2): messages that come are dropped, and a
+client that does not answer is cut off at a deadline. Whoever ends it, the cycle is told once, at
 once, with the code; a violation sends its close frame before the connection goes.
 
 A message that the application does not take pauses the reading, in the middle of a read if need be;
@@ -14,7 +14,6 @@ its pongs.
 
 from __future__ import annotations
 
-import enum
 import logging
 import struct
 from typing import TYPE_CHECKING, Final
@@ -23,8 +22,7 @@ from ..exceptions import ApplicationError, WebSocketError
 from ..interfaces import AccessRecord, ConnectionContext, RequestHead, Transport, WebSocketCycle
 from .deadlines import Deadlines
 from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode_frame
-from .wire import CLOSED, Wire
-from .wire import OPEN as WIRE_OPEN
+from .wire import OPEN, Wire
 
 if TYPE_CHECKING:
     from .websocket_deflate import Deflate
@@ -45,17 +43,6 @@ _SENDABLE: Final = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range
 _MAX_REASON: Final = 123
 # Bytes. Shorter messages do not gain what compressing them costs.
 _WORTH_COMPRESSING: Final = 128
-
-
-class State(enum.Enum):
-    """How far the WebSocket is."""
-
-    OPEN = enum.auto()
-    CLOSING = enum.auto()
-    ENDED = enum.auto()
-
-
-OPEN, CLOSING, ENDED = State
 
 
 class WebSocket:
@@ -82,7 +69,7 @@ class WebSocket:
         self._deflate = deflate
         self._timeouts = context.config.timeouts
         self._limits = limits = context.config.websocket
-        self._state = OPEN
+        self._is_open = True  # no close frame was sent or received
         self._reader = FrameReader(
             self,
             max_frame=limits.websocket_max_frame_size,
@@ -117,7 +104,7 @@ class WebSocket:
     def data_received(self, data: bytes) -> None:
         """Take bytes of the client."""
         wire = self._wire
-        if wire.state is not WIRE_OPEN:
+        if wire.state is not OPEN:
             wire.discard(len(data))
             return
         self._heard = self._context.clock.now()
@@ -125,7 +112,7 @@ class WebSocket:
 
     def eof_received(self) -> None:
         """Take note that the client left without a word."""
-        if self._reader.has_unread and self._state is OPEN:
+        if self._reader.has_unread and self._is_open:
             self._eof = True
             return
         self._end(ABNORMAL)
@@ -157,7 +144,7 @@ class WebSocket:
 
     def send(self, data: str | bytes, soon: bool) -> None:
         """Send a message; with ``soon`` at the end of this turn, with those that follow."""
-        if self._state is not OPEN:
+        if not self._is_open:
             return
         if type(data) is str:
             try:
@@ -211,12 +198,12 @@ class WebSocket:
 
     def message_received(self, data: str | bytes) -> None:
         """Hand a message on."""
-        if self._state is OPEN:
+        if self._is_open:
             self._cycle.message_received(data)
 
     def ping_received(self, payload: bytes) -> None:
         """Answer (RFC 6455, section 5.5.2)."""
-        if self._state is OPEN:
+        if self._is_open:
             self._wire.write(encode_frame(PONG, payload))
 
     def pong_received(self, payload: bytes) -> None:
@@ -225,7 +212,7 @@ class WebSocket:
     def close_received(self, payload: bytes) -> None:
         """Answer with the same code, and close."""
         code, reason = _parse_close(payload)
-        if self._state is OPEN:
+        if self._is_open:
             self._wire.write(encode_frame(CLOSE, payload[:2]))
         self._end(code, reason)
         self._reader.is_paused = True  # nothing may follow
@@ -251,8 +238,8 @@ class WebSocket:
     def _update_reading(self) -> None:
         """Pause or resume by what the application and the client take."""
         reader = self._reader
-        pause = self._state is OPEN and (self._application_is_full or self._wire.is_paused)
-        if self._wire.state is not WIRE_OPEN or pause is reader.is_paused:
+        pause = self._is_open and (self._application_is_full or self._wire.is_paused)
+        if self._wire.state is not OPEN or pause is reader.is_paused:
             return
         if pause:
             reader.is_paused = True
@@ -269,13 +256,13 @@ class WebSocket:
 
     def _say_close(self, code: int, reason: str = "") -> None:
         """Send a close frame, tell the cycle, and wait for the client's."""
-        if self._state is not OPEN:
+        if not self._is_open:
             return
-        self._state = CLOSING
         self._flush_is_due = False
-        self._wire.uncork()  # what was kept comes first
+        self._wire.uncork()  # what was kept comes first, and may be too much for the client
+        self._is_open = False
         self._wire.write(_close_frame(code, reason))
-        self._end(code, reason, ENDED if self._wire.state is CLOSED else CLOSING)
+        self._end(code, reason)
         self._deadlines.start("close", self._timeouts.linger_timeout, self._close_timed_out)
         # Soon, because this may have been called from within the reader.
         self._context.call_soon(self._update_reading)
@@ -283,16 +270,16 @@ class WebSocket:
     def _fail(self, error: WebSocketError) -> None:
         """Answer a violation with its close frame, and let the client read it."""
         logger.debug("WebSocket %a: %s", self._request.target, error)
-        was_open = self._state is OPEN
+        was_open = self._is_open
         self._end(error.code)
         self._reader.is_paused = True
         if was_open:
             self._wire.write(_close_frame(error.code, ""))
         self._wire.linger()
 
-    def _end(self, code: int, reason: str = "", state: State = ENDED) -> None:
-        """Tell the cycle, once, and go on to a state."""
-        self._state = state
+    def _end(self, code: int, reason: str = "") -> None:
+        """Tell the cycle, once."""
+        self._is_open = False
         if self._code is None:
             self._code = code
             self._deadlines.cancel_all()
