@@ -22,7 +22,7 @@ stamp := $(VENV)/.installed
 .DELETE_ON_ERROR:
 
 help: ## Print this list.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 24
 
 demo: $(stamp) ## Serve the example project at http://127.0.0.1:8000.
 	$(bin)/python example_project/manage.py migrate --verbosity 0

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -77,17 +77,15 @@ class Hop:
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Task[None] | None = None
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
+        self._sender: asyncio.Task[None] | None = None
         self._is_closed = False
-        self._pool: LanePool
-        # Left by the lane: a response whose pieces belong to the loop, to be closed behind them.
-        self._stream: Any = None
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
         self._window = threading.Semaphore(_WINDOW)
+        self._streamed = threading.Event()  # the loop has sent a stream of its own
 
     async def begin(self, pool: LanePool, receive: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
-        self._pool = pool
         pool.submit(self._run, self._loop)
         if type(getattr(receive, "__self__", None)).__module__.startswith(_OUR_SERVER):
             self._timer = self._loop.call_later(_PATIENCE, self._watch, receive)
@@ -98,10 +96,22 @@ class Hop:
             raise answer
         if self._listener is not None and not self.is_over:
             await asyncio.sleep(0)  # for a client that had left before the view was called
+            if self._listener.done():
+                self._listener.result()
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
         _restore_context(answer.context)
         return answer  # type: ignore[no-any-return]
+
+    async def while_wanted(self, sending: Coroutine[Any, Any, None]) -> None:
+        """Send a stream whose pieces may be long in coming, until the client leaves."""
+        self._sender = self._loop.create_task(sending)
+        try:
+            await self._sender
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.is_over or (task is not None and task.cancelling()):
+                raise
 
     async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
@@ -129,7 +139,7 @@ class Hop:
 
     async def closed(self) -> None:
         """Wait until request_finished was sent; raise what went wrong on the way."""
-        self._end_stream()
+        self._streamed.set()
         while not self._is_closed and not self.is_over:
             item = await self._next()
             if isinstance(item, BaseException):
@@ -140,13 +150,7 @@ class Hop:
         self.let_client_go()
         if not self._is_closed:
             self._abandon()
-            self._end_stream()
-
-    def _end_stream(self) -> None:
-        """Have a lane close what the loop has sent, once."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            self._pool.submit(partial(self._context.run, self._close, stream), self._loop)
+            self._streamed.set()
 
     async def _next(self) -> Any:
         """Return what comes from the lane."""
@@ -171,7 +175,9 @@ class Hop:
 
     async def _listen(self, receive: Any) -> None:
         message = await receive()
-        if message["type"] == "http.disconnect" and not self._is_closed:
+        if message["type"] != "http.disconnect":
+            raise AssertionError(f"Invalid ASGI message after request body: {message['type']}")
+        if not self._is_closed:
             logger.info(
                 "The client left after %.1f s; the view of %s %a goes on to its end",
                 time.monotonic() - self._began,
@@ -183,14 +189,20 @@ class Hop:
 
     def _abandon(self) -> None:
         self.is_over = True
+        if self._sender is not None:
+            self._sender.cancel()
         self._window.release(_WINDOW)
         for task in self._nested:
             task.cancel()
 
     # In the lane.
 
-    def _run(self) -> None:
-        self._context.run(self._serve)
+    def _run(self) -> Callable[[], None] | None:
+        """Do the job of a lane; return what it says when it is free again."""
+        return self._context.run(self._serve)
+
+    def _say_closed(self) -> None:
+        self._post(_CLOSED)
 
     def _post(self, item: Any) -> None:
         self._outbox.post(partial(self._take, item))
@@ -203,7 +215,7 @@ class Hop:
             error = replacement
         self._post(error)
 
-    def _serve(self) -> None:
+    def _serve(self) -> Callable[[], None] | None:
         """Do all that the request asks for; let nothing out."""
         _restore_context(self._context)  # asgiref's own values belong to the thread that set them
         local = SyncToAsync.threadlocal
@@ -212,7 +224,7 @@ class Hop:
         # Inherited from the loop's side it would send nested work to a thread that waits for us.
         inherited = _sensitive.get(None)
         token = _sensitive.set(None)
-        response, is_left_to_loop = None, False
+        response = None
         sender = type(self._handler)
         try:
             set_script_prefix(get_script_prefix(self._scope))
@@ -220,27 +232,22 @@ class Hop:
         except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
             self._body_file.close()
             self._fail(error)
-            return
+            return None
         try:
             response = self._respond()
-            is_left_to_loop = self._answer(response, inherited)
+            self._answer(response, inherited)
         except BaseException as error:  # noqa: BLE001 - the same
             self._fail(error)
-        _sensitive.reset(token)
-        if not is_left_to_loop:
-            self._close(response)
-
-    def _close(self, response: Any) -> None:
-        """End the request: request_finished is sent once, whatever has happened."""
         try:
             if response is None:
-                signals.request_finished.send(sender=type(self._handler))
+                signals.request_finished.send(sender=sender)
             else:
                 response.close()
         except BaseException as error:  # noqa: BLE001 - the same
             self._fail(error)
         self._body_file.close()
-        self._post(_CLOSED)
+        _sensitive.reset(token)
+        return self._say_closed
 
     def _respond(self) -> Any:
         handler: Any = self._handler
@@ -259,8 +266,7 @@ class Hop:
             response.block_size = handler.chunk_size
         return response
 
-    def _answer(self, response: Any, inherited: Any) -> bool:
-        """Send a response back; true when the loop is to send its body, and to have it closed."""
+    def _answer(self, response: Any, inherited: Any) -> None:
         headers = [
             (
                 name.encode("ascii") if isinstance(name, str) else bytes(name),
@@ -274,17 +280,17 @@ class Hop:
         context = copy_context()
         context.run(_sensitive.set, inherited)
         stream = response if response.streaming and response.is_async else None
-        self._stream = stream
         self._post(Answer(response.status_code, headers, content, stream, context))
+        if stream is not None:
+            self._streamed.wait()  # what closes the response belongs to this thread
         if content is not None or stream is not None:
-            return stream is not None
+            return
         for part in response:
             self._window.acquire()
             if self.is_over:
-                return False
+                return
             self._post(part)
         self._post(None)
-        return False
 
 
 def _internal_error(request: Any, error: BaseException) -> Any:

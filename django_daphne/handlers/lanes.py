@@ -27,6 +27,8 @@ from typing import Final
 
 logger = logging.getLogger("django_daphne.server")
 
+# What it returns is called, if it can be, when the lane is free again: who hears that a request has
+# ended and sends the next one finds the same lane.
 Job = Callable[[], object]
 
 # Lanes that are started without waiting: enough to keep one thread at work while another waits.
@@ -191,12 +193,16 @@ class _Lane(threading.Thread):
         pool = self._pool
         job = self._inbox.get()
         while job is not None:
+            done: object = None
             try:
-                job()
+                done = job()
             except BaseException:
                 logger.critical("Internal error in a thread for sync views", exc_info=True)
-            job = None  # what it holds is not kept for as long as the lane is idle
-            job = pool.next_job(self) or self._wait()
+            job = pool.next_job(self)
+            if callable(done):
+                done()
+            done = None  # what it holds is not kept for as long as the lane is idle
+            job = job or self._wait()
         pool.end(self)
 
     def _wait(self) -> Job | None:

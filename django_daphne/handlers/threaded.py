@@ -46,6 +46,12 @@ _WATCHED: Final = (
 )
 
 
+# Methods of Django's handler that a request in a lane does not come by.
+_OVERRIDABLE: Final = (
+    *("get_response_async", "run_get_response", "send_response", "listen_for_disconnect"),
+)
+
+
 def _is_plain(function: Any, names: set[str]) -> bool:
     """Tell whether a function is Django's own: not wrapped, and its code not exchanged."""
     return (
@@ -59,6 +65,10 @@ def _is_plain(function: Any, names: set[str]) -> bool:
 class ThreadedASGIHandler(ASGIHandler):
     """Answers requests of sync views in one hop to a lane, and all others as Django does."""
 
+    # Of a subclass that loads its own middleware, or none: it is left to Django.
+    _is_stock = True
+    _is_plain = False
+
     def __init__(self, pool: LanePool) -> None:
         """Load the middleware, once, for synchronous use."""
         super(ASGIHandler, self).__init__()
@@ -67,6 +77,9 @@ class ThreadedASGIHandler(ASGIHandler):
         self._is_stock = False
         watched = [(owner, name, vars(owner)[name], names) for owner, name, names in _WATCHED]
         self._is_plain = all(_is_plain(function, names) for _, _, function, names in watched)
+        for name in _OVERRIDABLE:  # where a subclass has its own, requests have to come by
+            if getattr(type(self), name) is not getattr(ThreadedASGIHandler, name):
+                self._is_plain = False
         self._found = [(*each[:3], getattr(each[2], "__code__", None)) for each in watched]
         self._serves: Callable[[Any], bool] | None = None  # once the project is loaded
         self.load_middleware(is_async=False)
@@ -84,7 +97,8 @@ class ThreadedASGIHandler(ASGIHandler):
         try:
             answer = await hop.begin(self._pool, receive)
             if answer is not GONE:
-                await self._send(answer, hop, send)
+                sending = self._send(answer, hop, send)
+                await (sending if answer.stream is None else hop.while_wanted(sending))
                 hop.let_client_go()
                 await hop.closed()
         finally:

@@ -83,6 +83,7 @@ class Ear:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.threads: list[int] = []
+        self._changed = threading.Condition()
         self._receivers: dict[str, Callable[..., None]] = {}
 
     def __enter__(self) -> Ear:
@@ -99,14 +100,22 @@ class Ear:
 
     def _receiver(self, name: str) -> Callable[..., None]:
         def hear(**values: object) -> None:
-            self.threads.append(threading.get_ident())
-            self.names.append(name)
+            with self._changed:
+                self.threads.append(threading.get_ident())
+                self.names.append(name)
+                self._changed.notify_all()
 
         return hear
 
+    def wait(self, count: int = 1) -> None:
+        """Return when so many requests have finished; not on the loop."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: self.names.count("finished") >= count, PATIENCE)
+        assert enough, "a request does not finish"
+
     async def finished(self, count: int = 1) -> None:
-        """Return when so many requests have finished."""
-        await until(lambda: self.names.count("finished") >= count)
+        """Return when so many requests have finished; the loop goes on meanwhile."""
+        await asyncio.to_thread(self.wait, count)
 
 
 @dataclass(frozen=True)
@@ -205,8 +214,14 @@ class Exchange:
         return data
 
     async def end(self) -> None:
-        """Wait for the end of the application; raise what it raises."""
-        await self._communicator.wait(PATIENCE)
+        """Wait for the end of the application; raise what it raises, if it was not cancelled."""
+        task = self._communicator.future
+        await asyncio.wait([task], timeout=PATIENCE)
+        if not task.done():
+            task.cancel()
+            raise AssertionError("the application does not end")
+        if not task.cancelled():
+            task.result()
 
     @property
     def response(self) -> Response:

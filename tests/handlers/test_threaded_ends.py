@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -163,12 +162,15 @@ class OnceTests(HandlerTestCase):
         """Something that the response has to close cannot be closed."""
         ear = self.listen()
 
-        class Stubborn(io.BytesIO):
+        class Stubborn:
+            def __iter__(self) -> Iterator[bytes]:
+                return iter([b"hello"])
+
             def close(self) -> None:
                 raise OSError
 
         def view(request: HttpRequest) -> Any:
-            return StreamingHttpResponse(Stubborn(b"hello"))
+            return StreamingHttpResponse(Stubborn())
 
         self.assertEqual((await ask(self.handler(view))).text, "hello")
         self.assert_once(ear)

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils import translation
 
 from django_daphne.handlers.hop import _WINDOW
 
@@ -262,3 +264,38 @@ class AsyncStreamTests(HandlerTestCase):
         await until(closed.is_set)
         await ear.finished()
         self.assertEqual(ear.names, ["started", "finished"])
+
+    async def test_many_short_streams(self):
+        """Iterators are at their end before the lane has put the request down: all is closed."""
+
+        async def parts() -> AsyncIterator[str]:
+            yield "short"
+
+        ear = self.listen()
+        handler = self.handler(lambda request: StreamingHttpResponse(parts()))
+        # The second lane is there for whatever the first one leaves.
+        await asyncio.gather(*(ask(handler) for _ in range(2)))
+        for _ in range(100):
+            self.assertEqual((await ask(handler)).text, "short")
+        self.assertEqual(ear.names.count("finished"), 102)
+        await self.assert_idle()
+
+    async def test_closer(self):
+        """What closes the response finds the language of the request, and the server's loop."""
+        seen: list[object] = []
+
+        async def parts() -> AsyncIterator[str]:
+            yield "one"
+
+        async def loop_number() -> int:
+            return id(asyncio.get_running_loop())
+
+        def view(request: HttpRequest) -> StreamingHttpResponse:
+            translation.activate("de")
+            response: Any = StreamingHttpResponse(parts())
+            response._resource_closers.append(lambda: seen.append(translation.get_language()))
+            response._resource_closers.append(lambda: seen.append(async_to_sync(loop_number)()))
+            return response  # type: ignore[no-any-return]
+
+        await ask(self.handler(view))
+        self.assertEqual(seen, ["de", id(asyncio.get_running_loop())])

@@ -101,6 +101,20 @@ class MemoryTests(unittest.TestCase):
         self.assertLess(self.peak([wire], listener), 3 * size)
         self.assertEqual((listener.events, listener.code), ([], 1009))
 
+    def test_window(self):
+        """The client sends a megabyte in small messages, of which a window is kept."""
+        client = Client()
+        wires = [frame(0xC2, client.message(WORDS[:1000])) for _ in range(1000)]
+        listener = Listener(inflater=make_deflate())
+        tracemalloc.start()
+        try:
+            for wire in wires:
+                listener.feed(wire)
+                listener.events.clear()
+            self.assertLess(tracemalloc.get_traced_memory()[0], 1 << 17)
+        finally:
+            tracemalloc.stop()
+
     def test_many_streams(self):
         """The client ends as many streams as it can, and no codec is left of each."""
         wires = [frame(0xC2, LAST * 16) for _ in range(100)]

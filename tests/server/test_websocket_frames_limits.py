@@ -257,8 +257,8 @@ class MemoryTests(unittest.TestCase):
             listener = Listener()
             tracemalloc.start()
             try:
-                listener.feed(LONG[name][0] + frame(0x89, b"p" * 125) * 200)
                 listener.feed(*sliced(frame(0x89, b"p" * 125) * 200 + LONG[name][0], 9000))
+                listener.feed(LONG[name][0] + frame(0x89, b"p" * 125) * 200)
                 self.assertEqual(len(listener.events), 402)
                 listener.events.clear()
                 self.assertLess(tracemalloc.get_traced_memory()[0], 32768, name)

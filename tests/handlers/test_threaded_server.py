@@ -1,0 +1,211 @@
+"""The threaded handler behind the real server, with real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.test import tag
+from django.urls import path
+
+from tests.support.processes import get
+from tests.support.server import PATIENCE, RunningServer, serve
+
+from .support import LANE, Gate, HandlerTestCase
+
+MEGABYTE = 1024 * 1024
+
+
+def hello(request: HttpRequest) -> HttpResponse:
+    """Answer at once."""
+    return HttpResponse(f"hello from {threading.current_thread().name}")
+
+
+@tag("loop")
+class ServerTests(HandlerTestCase):
+    """What clients see, and what becomes of the views that they have left."""
+
+    def start(self, view: Any, *patterns: Any, **values: Any) -> RunningServer:
+        """Serve a project with a view at / and a hello."""
+        self.ended = threading.Event()
+        handler = self.handler(view, path("hello", hello), *patterns, **values)
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await handler(scope, receive, send)
+            finally:
+                if scope["path"] == "/":
+                    self.ended.set()
+
+        return self.enterContext(serve(application))
+
+    def request(self, server: RunningServer, path: str = "/") -> HTTPConnection:
+        """Send a request and return the client's connection."""
+        client = HTTPConnection(server.host, server.port, timeout=PATIENCE)
+        self.addCleanup(client.close)
+        client.request("GET", path)
+        return client
+
+    def assert_serves(self, server: RunningServer) -> None:
+        """Assert that the next client is served, and that all lanes are free then."""
+        self.assertEqual(get(server.port, "/hello").text, f"hello from {LANE}")
+        asyncio.run(self.assert_idle())
+
+    def gated(self, gate: Gate) -> Any:
+        """Return a view that waits at a gate."""
+
+        def view(request: HttpRequest) -> HttpResponse:
+            gate.wait()
+            return HttpResponse("late")
+
+        return view
+
+    def test_many(self):
+        """Clients come at once: each gets its own answer."""
+
+        def view(request: HttpRequest, number: int) -> HttpResponse:
+            return HttpResponse(str(number))
+
+        server = self.start(hello, path("<int:number>", view))
+        with ThreadPoolExecutor(8) as clients:
+            numbers = clients.map(lambda number: get(server.port, f"/{number}").text, range(200))
+            self.assertEqual(list(numbers), [str(number) for number in range(200)])
+        self.assert_serves(server)
+
+    def test_kept_connection(self):
+        """A client sends one request after the other on its connection."""
+        server = self.start(hello)
+        ear = self.listen()
+        with closing(self.request(server)) as client:
+            for _ in range(3):
+                self.assertEqual(client.getresponse().read().decode(), f"hello from {LANE}")
+                client.request("GET", "/hello")
+            client.getresponse().read()
+        ear.wait(4)
+        self.assertEqual(len(self.pool), 1)
+
+    def test_upload(self):
+        """A client sends a large body: the view begins when all of it is there."""
+        server = self.start(
+            lambda request: HttpResponse(str(len(request.body))),
+            DATA_UPLOAD_MAX_MEMORY_SIZE=4 * MEGABYTE,
+        )
+        with closing(HTTPConnection(server.host, server.port, timeout=PATIENCE)) as client:
+            client.request("POST", "/", body=b"x" * 3 * MEGABYTE)
+            self.assertEqual(client.getresponse().read(), str(3 * MEGABYTE).encode())
+        self.assert_serves(server)
+
+    def test_client_leaves(self):
+        """The client leaves while its view runs: one line in the log, and the view goes on."""
+        gate, ear = self.make_gate(), self.listen()
+        server = self.start(self.gated(gate))
+        with self.assertLogs("django_daphne.server", "INFO") as logs:
+            client = self.request(server)
+            self.assertTrue(gate.arrival.wait(PATIENCE))
+            client.close()
+            self.assertTrue(self.ended.wait(PATIENCE))
+        self.assertEqual([record.levelname for record in logs.records], ["INFO"])
+        self.assertEqual((ear.names, self.pool.busy), (["started"], 1))
+        gate.open()
+        ear.wait()
+        self.assert_once(ear)
+        self.assert_serves(server)
+
+    def test_crowd_leaves(self):
+        """More clients than there are lanes leave: all their views end, and the next is served."""
+        gate, ear = self.make_gate(), self.listen()
+        server = self.start(self.gated(gate))
+        clients = [self.request(server) for _ in range(12)]
+        self.assertTrue(gate.arrival.wait(PATIENCE))
+        for client in clients[1:]:
+            client.close()
+        gate.open()
+        self.assertEqual(clients[0].getresponse().read(), b"late")
+        self.assert_serves(server)
+        started = ear.names.count("started")
+        ear.wait(started)
+        self.assertEqual(ear.names.count("finished"), started)
+
+    def test_stopping_view(self):
+        """A view raises what would end the process: its client hears, the next is served."""
+        server = self.start(lambda request: exit(3))
+        with self.assertLogs("django_daphne", "ERROR"):
+            self.assertEqual(get(server.port).status, 500)
+        self.assert_serves(server)
+
+    def test_first_byte(self):
+        """The view streams and has to wait: the client reads what came before."""
+        gate = self.make_gate()
+
+        def parts() -> Iterator[str]:
+            yield "one"
+            gate.wait()
+            yield "two"
+
+        server = self.start(lambda request: StreamingHttpResponse(parts()))
+        response = self.request(server).getresponse()
+        self.assertEqual(response.read(3), b"one")
+        gate.open()
+        self.assertEqual(response.read(), b"two")
+        self.assert_serves(server)
+
+    def test_client_of_an_endless_stream(self):
+        """The client reads a part of a stream without end and leaves: the stream ends, too."""
+        ended: list[int] = []
+        ear = self.listen()
+
+        def parts() -> Iterator[bytes]:
+            try:
+                for _ in itertools.count():
+                    yield b"x" * 65536
+            finally:
+                ended.append(threading.get_ident())
+
+        server = self.start(lambda request: StreamingHttpResponse(parts()))
+        client = self.request(server)
+        self.assertEqual(len(client.getresponse().read(MEGABYTE)), MEGABYTE)
+        client.close()
+        ear.wait()
+        self.assert_once(ear)
+        self.assertEqual(ended, ear.threads[:1])
+        self.assert_serves(server)
+
+    def test_work_after_the_answer(self):
+        """A response does its work in close(): the client has everything before."""
+        gate, ear = self.make_gate(), self.listen()
+
+        class Worker(HttpResponse):
+            def close(self) -> None:
+                gate.wait()
+                super().close()
+
+        server = self.start(lambda request: Worker("hello"))
+        with self.assertNoLogs("django_daphne", "INFO"):
+            self.assertEqual(get(server.port).text, "hello")
+            self.assertEqual(ear.names, ["started"])
+            self.assertEqual(get(server.port, "/hello").text, f"hello from {LANE}")
+            gate.open()
+            ear.wait(2)
+            self.assertTrue(self.ended.wait(PATIENCE))
+        self.assert_serves(server)
+
+    def test_stop(self):
+        """The server stops and does not wait: the view goes on to its end, and closes."""
+        gate, ear = self.make_gate(), self.listen()
+        server = self.start(self.gated(gate))
+        self.request(server)
+        self.assertTrue(gate.arrival.wait(PATIENCE))
+        server.stop()
+        self.assertTrue(self.ended.wait(PATIENCE))
+        self.assertEqual(ear.names, ["started"])
+        gate.open()
+        ear.wait()
+        self.assert_once(ear)
+        self.assertTrue(self.pool.close(PATIENCE))
