@@ -9,7 +9,9 @@
 Without labels there are two passes, each in a process of its own because a process has one
 reactor for life: the whole suite on uvloop with eagerly started tasks, then the tests tagged
 "loop" on asyncio's own loop with plain starts. (Python 3.11 knows no eager tasks: there both
-passes start them plainly.) The last line printed counts the tests of both.
+passes start them plainly.) The last line printed counts the tests of both. The tests of a pass are
+shared by as many processes as there are processors, four at most; "--parallel 1" is one after the
+other.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from tests.runner import Runner, Tally
 ROOT = Path(__file__).resolve().parent
 LOOPS = ("uvloop", "asyncio")
 STARTS = ("eager", "plain")
+MAX_PROCESSES = 4
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -46,6 +49,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", choices=STARTS, help="How application tasks start.")
     parser.add_argument("--tally", type=Path, help=argparse.SUPPRESS)
     Runner.add_arguments(parser)
+    # Much of the suite is waiting for processes; more than a few at once only disturb each other.
+    parser.set_defaults(parallel=min(get_max_test_processes(), MAX_PROCESSES))
     return parser
 
 

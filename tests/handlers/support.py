@@ -78,11 +78,15 @@ class Gate:
 
 
 class Ear:
-    """Hears the signals of all requests: names and threads, in the order of their coming."""
+    """Hears the signals of all requests: names and threads, in the order of their coming.
+
+    ``places`` are the names of the threads.
+    """
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.threads: list[int] = []
+        self.places: list[str] = []
         self._changed = threading.Condition()
         self._receivers: dict[str, Callable[..., None]] = {}
 
@@ -102,6 +106,7 @@ class Ear:
         def hear(**values: object) -> None:
             with self._changed:
                 self.threads.append(threading.get_ident())
+                self.places.append(threading.current_thread().name)
                 self.names.append(name)
                 self._changed.notify_all()
 

@@ -212,6 +212,23 @@ class PatchTests(HandlerTestCase):
         await ask(handler)
         self.assertEqual(len(self.seen), len(PASSED))
 
+    async def test_subclass(self):
+        """A subclass has methods of its own that a lane knows nothing of: they are called."""
+        for name in ("get_response_async", "run_get_response", "send_response"):
+            method = wrapper(getattr(ThreadedASGIHandler, name), self.seen)
+            with self.subTest(name):
+                handler = type("Handler", (ThreadedASGIHandler,), {name: method})(self.pool)
+                self.seen.clear()
+                self.assertNotEqual((await ask(handler)).text, LANE)
+                self.assertEqual(len(self.seen), 1)
+
+    async def test_plain_subclass(self):
+        """A subclass has its own create_request: it is called, for a lane."""
+        method = wrapper(ThreadedASGIHandler.create_request, self.seen)
+        handler = type("Handler", (ThreadedASGIHandler,), {"create_request": method})(self.pool)
+        await self.assert_lane(handler)
+        self.assertEqual(len(self.seen), 1)
+
     async def test_middleware(self):
         """A tool wraps the classes of the middleware: sync views take their lanes all the same."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from asgiref.local import Local
@@ -73,14 +74,21 @@ class ContextTests(HandlerTestCase):
         self.assertIn((b"Seen", b"ann de"), response.headers)
 
     async def test_in_a_stream(self):
-        """The generator of a stream sees what process_request has set."""
+        """The generator of a stream, asynchronous or not, sees what process_request has set."""
 
         def parts() -> Iterator[str]:
             yield user.get()
             yield translation.get_language() or ""
 
-        handler = self.handler(lambda request: StreamingHttpResponse(parts()), middleware=[Greeter])
-        self.assertEqual((await ask(handler)).text, "annde")
+        async def async_parts() -> AsyncIterator[str]:
+            for part in parts():
+                yield part
+
+        for stream in (parts, async_parts):
+            with self.subTest(stream):
+                view = partial(lambda stream, _: StreamingHttpResponse(stream()), stream)
+                response = await ask(self.handler(view, middleware=[Greeter]))
+                self.assertEqual(response.text, "annde")
 
     async def test_from_outside(self):
         """A wrapper of the application sets a variable and a Local: the view sees both."""

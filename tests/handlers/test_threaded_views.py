@@ -25,7 +25,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from .support import LANE, HandlerTestCase, Response, ask
+from .support import LANE, Ear, HandlerTestCase, Response, ask
 
 # What tells one object of a page for developers from another.
 ADDRESS = re.compile("0x[0-9a-f]+")
@@ -123,27 +123,39 @@ def forgetful_view(request: HttpRequest) -> Any:
 class KindTests(HandlerTestCase):
     """Functions, classes and objects, synchronous or not."""
 
+    async def assert_place(self, handler: Any, name: str, place: str, **more: Any) -> None:
+        """Assert that a view runs on the loop or in a lane, and the rest of its request beside."""
+        with Ear() as ear:
+            response = await ask(handler, name, **more)
+        self.assertEqual((response.status, response.text), (200, place))
+        self.assertEqual(LANE in ear.places, place == "lane")
+
     async def test_one_kind(self):
         """A project has views of one kind only."""
-        for name, (view, where) in KINDS.items():
+        for name, (view, place) in KINDS.items():
             with self.subTest(name):
-                response = await ask(self.handler(view))
-                self.assertEqual((response.status, response.text), (200, where))
+                await self.assert_place(self.handler(view), "/", place)
 
     async def test_all_kinds(self):
         """A project has views of all kinds."""
         patterns = [path(name, view) for name, (view, _) in KINDS.items()]
         handler = self.handler(sync_view, path("below/", include(patterns)))
-        for name, (_, where) in KINDS.items():
+        for name, (_, place) in KINDS.items():
             with self.subTest(name):
-                self.assertEqual((await ask(handler, f"/below/{name}")).text, where)
+                await self.assert_place(handler, f"/below/{name}", place)
 
-    async def test_async_behind_a_root_path(self):
-        """The project is mounted below a path, and its views are found all the same."""
+    async def test_below_a_path(self):
+        """The server mounts the project below a path: its views are found all the same."""
         handler = self.handler(sync_view, path("async", async_view))
         for where in ("/shop/async", "/async"):
-            response = await ask(handler, where, root_path="/shop")
-            self.assertEqual(response.text, "loop")
+            await self.assert_place(handler, where, "loop", root_path="/shop")
+        await self.assert_place(handler, "/shop/", "lane", root_path="/shop")
+
+    async def test_script_name(self):
+        """The project says itself that it is below a path."""
+        handler = self.handler(sync_view, path("async", async_view), FORCE_SCRIPT_NAME="/shop")
+        await self.assert_place(handler, "/shop/async", "loop")
+        await self.assert_place(handler, "/shop/", "lane")
 
     async def test_unknown_coroutines(self):
         """A view returns a coroutine that nobody expects: that is an error, as it always was."""
