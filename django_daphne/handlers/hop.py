@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import SyncToAsync, _restore_context
 from django.core import signals
+from django.core.handlers import exception
 from django.core.handlers.asgi import get_script_prefix
-from django.core.handlers.exception import response_for_exception
 from django.http import FileResponse
 from django.urls import set_script_prefix
 
@@ -217,6 +217,9 @@ class Hop:
 
     def _serve(self) -> Callable[[], None] | None:
         """Do all that the request asks for; let nothing out."""
+        if self.is_over:  # the client did not wait for a lane
+            self._body_file.close()
+            return self._say_closed
         _restore_context(self._context)  # asgiref's own values belong to the thread that set them
         local = SyncToAsync.threadlocal
         local.main_event_loop, local.main_event_loop_pid = self._loop, os.getpid()
@@ -298,6 +301,6 @@ def _internal_error(request: Any, error: BaseException) -> Any:
     try:
         raise RuntimeError(f"The view raised {type(error).__name__}") from error
     except RuntimeError as replacement:
-        response: Any = response_for_exception(request, replacement)
+        response: Any = exception.response_for_exception(request, replacement)
     response._resource_closers.append(request.close)
     return response

@@ -24,7 +24,7 @@ from asgiref.sync import AsyncToSync
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers import base
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 from django.utils.module_loading import import_string
 
@@ -173,8 +173,9 @@ def _has_async_views(resolver: URLResolver) -> bool:
 
 def _is_sync(scope: Any) -> bool:
     """Tell what kind of view a path leads to; where none is found, a lane finds out why."""
-    root = scope.get("root_path", "")
-    path = scope["path"].removeprefix(root) if root else scope["path"]
+    prefix, path = get_script_prefix(scope).rstrip("/"), scope["path"]
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        path = path[len(prefix) :]
     try:
         return not _is_async(get_resolver().resolve(path or "/").func)
     except Exception:  # noqa: BLE001 - of the project's own code
