@@ -217,9 +217,6 @@ class Hop:
 
     def _serve(self) -> Callable[[], None] | None:
         """Do all that the request asks for; let nothing out."""
-        if self.is_over:  # the client did not wait for a lane
-            self._body_file.close()
-            return self._say_closed
         _restore_context(self._context)  # asgiref's own values belong to the thread that set them
         local = SyncToAsync.threadlocal
         local.main_event_loop, local.main_event_loop_pid = self._loop, os.getpid()
