@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from django_daphne.handlers.lanes import LanePool
 from tests.support.processes import ProcessTestCase
 from tests.support.server import PATIENCE
 
@@ -148,7 +151,23 @@ class EndTests(LanesTestCase):
         self.assertEqual((len(pool), pool.busy), (0, 0))
 
     def test_job_at_the_last_moment(self):
-        """Jobs come just when lanes give up: each is done."""
+        """A job comes just when a lane gives up: the lane does it."""
+        late: list[Callable[[], threading.Thread]] = []
+
+        class Pool(LanePool):
+            def let_go(pool, lane: Any) -> bool:  # noqa: N805 - it is called by the lane
+                if not late:
+                    late.append(self.submit_name(pool))
+                return super().let_go(lane)
+
+        pool = Pool(2, idle_timeout=0.001)
+        self.addCleanup(pool.close, PATIENCE)
+        first = self.submit_name(pool)()
+        first.join(PATIENCE)
+        self.assertIs(late[0](), first)
+
+    def test_jobs_at_many_moments(self):
+        """Jobs come while lanes give up: each is done."""
         pool = self.make_pool(2, idle_timeout=0.00001)
         for _ in range(500):
             self.submit_name(pool)()
@@ -186,14 +205,15 @@ class EndTests(LanesTestCase):
         self.assertTrue(pool.close(PATIENCE))
         self.assertEqual(len({thread() for thread in threads}), 1)
 
-    def test_submit_after_close(self):
+    async def test_submit_after_close(self):
         """A job comes after the end: it is done as ever, and the pool can be closed again."""
         pool = self.make_pool(2)
         first = self.submit_name(pool)()
         self.assertTrue(pool.close(PATIENCE))
         self.assertFalse(first.is_alive())
         second = self.submit_name(pool)()
-        self.assertIsNot(second, first)
+        await until(lambda: pool.busy == 0)
+        self.assertIs(self.submit_name(pool)(), second, "the lane has ended again")
         self.assertTrue(pool.close(PATIENCE))
         self.assertFalse(second.is_alive())
 

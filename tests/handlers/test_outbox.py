@@ -8,6 +8,7 @@ import random
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +23,20 @@ from .support import until
 
 THREADS = 8
 CALLS = 500
+
+
+class Meddler(deque[Callable[[], object]]):
+    """Calls that others are added to just when the loop has found none left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: list[Callable[[], object]] = []
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        if not count and self.late:
+            self.late.pop()()
+        return count
 
 
 class Payload:
@@ -96,6 +111,16 @@ class OutboxTests(SimpleTestCase):
         self.turn()
         self.turn()
         self.assertEqual(self.made, ["inner"])
+
+    def test_last_look(self):
+        """A thread posts just after the loop's last look: the loop is woken again."""
+        box = Outbox(self.loop)
+        meddler = box._calls = Meddler()
+        meddler.late.append(lambda: box.post(partial(self.made.append, "late")))
+        box.post(partial(self.made.append, "early"))
+        self.turn()
+        self.turn()
+        self.assertEqual(self.made, ["early", "late"])
 
     def test_contention(self):
         """Threads post in bursts while the loop runs: nothing is lost, and each keeps its order."""

@@ -282,6 +282,27 @@ class StoppingTests(HandlerTestCase):
                 self.assertEqual((await ask(handler, "/hello")).text, "hello")
                 self.assertLessEqual(len(self.pool), 2)
 
+    async def test_upload(self):
+        """A view raises it with a file of the client in its hands: that is closed."""
+        files: list[Any] = []
+
+        def view(request: HttpRequest) -> HttpResponse:
+            files.append(request.FILES["report"])
+            raise SystemExit
+
+        body = (
+            b'--x\r\nContent-Disposition: form-data; name="report"; filename="a.txt"\r\n'
+            b"Content-Type: text/plain\r\n\r\nhello\r\n--x--\r\n"
+        )
+        headers = [
+            (b"content-type", b"multipart/form-data; boundary=x"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        with self.assertLogs("django_daphne", "ERROR"):
+            response = await ask(self.handler(view), body=body, method="POST", headers=headers)
+        self.assertEqual(response.status, 500)
+        self.assertEqual([file.closed for file in files], [True])
+
     async def test_middleware(self):
         """A middleware raises it, before the view and after it."""
 

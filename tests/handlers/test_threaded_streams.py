@@ -21,7 +21,7 @@ from django.utils import translation
 
 from django_daphne.handlers.hop import _WINDOW
 
-from .support import Exchange, HandlerTestCase, ask, until
+from .support import Ear, Exchange, HandlerTestCase, ask, until
 
 GZIP = "django.middleware.gzip.GZipMiddleware"
 
@@ -185,10 +185,13 @@ class SyncStreamTests(HandlerTestCase):
                 files.append(name.open("rb"))
                 return FileResponse(files[0])
 
-            response = await ask(self.handler(view))
+            exchange = Exchange(self.handler(view))
+            response = await exchange.answer()
             self.assertEqual(response.body, name.read_bytes())
             self.assertIn((b"Content-Length", b"300000"), response.headers)
             self.assertTrue(files[0].closed)
+            sizes = [len(message.get("body", b"")) for message in exchange.sent]
+            self.assertEqual(max(sizes), ASGIHandler.chunk_size)
 
     async def test_empty(self):
         """The view streams nothing."""
@@ -245,26 +248,40 @@ class AsyncStreamTests(HandlerTestCase):
         self.assertTrue(exchange.response.text.endswith("two"))
 
     async def test_client_leaves(self):
-        """The client of a stream without end leaves: the iterator is closed."""
-        closed = asyncio.Event()
-        ear = self.listen()
+        """The client of a stream without end leaves: the iterator is closed at once."""
 
-        async def parts() -> AsyncIterator[str]:
+        async def busy() -> AsyncIterator[str]:
+            for number in itertools.count():
+                yield str(number)
+                await asyncio.sleep(0)
+
+        async def waiting() -> AsyncIterator[str]:
+            yield "0"
+            await asyncio.Event().wait()
+
+        for parts in (busy, waiting):
+            with self.subTest(parts), Ear() as ear:
+                await self.leave_stream(parts)
+                await ear.finished()
+                self.assert_once(ear)
+
+    async def leave_stream(self, parts: Any) -> None:
+        """Leave after the first piece, and see the iterator closed."""
+        closed: list[bool] = []
+
+        async def observed() -> AsyncIterator[str]:
             try:
-                for number in itertools.count():
-                    yield str(number)
-                    await asyncio.sleep(0)
+                async for part in parts():
+                    yield part
             finally:
-                closed.set()
+                closed.append(True)
 
-        handler = self.handler(lambda request: StreamingHttpResponse(parts()))
-        exchange = await Exchange(handler).begin()
+        exchange = await Exchange(self.handler(lambda _: StreamingHttpResponse(observed()))).begin()
         self.assertEqual(await exchange.part(), b"0")
         await exchange.leave()
         await exchange.end()
-        await until(closed.is_set)
-        await ear.finished()
-        self.assertEqual(ear.names, ["started", "finished"])
+        self.assertEqual(closed, [True])
+        await self.assert_idle()
 
     async def test_many_short_streams(self):
         """Iterators are at their end before the lane has put the request down: all is closed."""
