@@ -1,4 +1,4 @@
-"""Database connections of lanes: how many, how long, and what is in a transaction."""
+"""The database in lanes: how many connections, how long, and what is in a transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from unittest import mock
 from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from tests.support.server import PATIENCE
 
@@ -33,6 +34,19 @@ def write() -> None:
     """Add a row."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO visit VALUES (1)")
+
+
+class Stored(StringConverter):
+    """A part of a path that the database is asked for."""
+
+    def to_python(self, value: str) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT %s", [value])
+            found: str = cursor.fetchone()[0]
+        return found
+
+
+register_converter(Stored, "stored")
 
 
 class DatabaseTestCase(HandlerTestCase):
@@ -238,3 +252,39 @@ class TransactionTests(DatabaseTestCase):
         gate.open()
         await exchange.end()
         self.assertEqual((await ask(handler, "/count")).text, "1")
+
+
+class QueryTests(DatabaseTestCase):
+    """Queries in other places than views."""
+
+    async def test_cursor(self):
+        """A stream goes through the rows of a cursor, which belongs to one thread."""
+        self.use()
+
+        def view(request: HttpRequest) -> StreamingHttpResponse:
+            cursor = connection.cursor()
+            cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
+            return StreamingHttpResponse(str(row) for row in cursor)
+
+        self.assertEqual((await ask(self.handler(view))).text, "(1,)(2,)(3,)")
+        self.assertEqual(self.open, 0)
+
+    async def test_converter(self):
+        """A converter of a path asks the database."""
+        self.use()
+
+        def view(request: HttpRequest, name: str) -> HttpResponse:
+            return HttpResponse(name)
+
+        async def awaiting_view(request: HttpRequest, name: str) -> HttpResponse:
+            return HttpResponse(name)
+
+        handler = self.handler(view, path("sync/<stored:name>", view))
+        self.assertEqual((await ask(handler, "/sync/ann")).text, "ann")
+        handler = self.handler(
+            view,
+            path("sync/<stored:name>", view),
+            path("async/<stored:name>", awaiting_view),
+        )
+        for name in ("/sync/ann", "/async/ann"):
+            self.assertEqual((await ask(handler, name)).text, "ann")

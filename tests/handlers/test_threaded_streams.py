@@ -15,7 +15,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connection
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.utils import translation
 
@@ -208,22 +207,6 @@ class SyncStreamTests(HandlerTestCase):
             sizes.append([len(message.get("body", b"")) for message in exchange.sent])
         self.assertEqual(sizes[0], sizes[1])
         self.assertGreater(len(sizes[0]), 2)
-
-
-class DatabaseStreamTests(HandlerTestCase):
-    """A generator that reads from the database."""
-
-    databases = "__all__"
-
-    async def test_cursor(self):
-        """The generator goes through the rows of a cursor, which belongs to one thread."""
-
-        def view(request: HttpRequest) -> StreamingHttpResponse:
-            cursor = connection.cursor()
-            cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
-            return StreamingHttpResponse(str(row) for row in cursor)
-
-        self.assertEqual((await ask(self.handler(view))).text, "(1,)(2,)(3,)")
 
 
 class AsyncStreamTests(HandlerTestCase):

@@ -13,11 +13,9 @@ from typing import Any
 from asgiref.sync import markcoroutinefunction
 from django.conf.urls.i18n import i18n_patterns
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.test import override_settings
-from django.urls import include, path, register_converter
-from django.urls.converters import StringConverter
+from django.urls import include, path
 from django.utils import translation
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
@@ -85,18 +83,6 @@ class MarkedCallable(AsyncCallable):
     def __init__(self) -> None:
         markcoroutinefunction(self)
 
-
-class Stored(StringConverter):
-    """A part of a path that the database is asked for."""
-
-    def to_python(self, value: str) -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT %s", [value])
-            found: str = cursor.fetchone()[0]
-        return found
-
-
-register_converter(Stored, "stored")
 
 KINDS: dict[str, tuple[Any, str]] = {
     "function": (sync_view, "lane"),
@@ -214,8 +200,6 @@ class AnswerTestCase(HandlerTestCase):
 class ResolvingTests(AnswerTestCase):
     """URLs that depend on more than the path."""
 
-    databases = "__all__"
-
     async def test_languages(self):
         """The paths of a project have the language in them."""
 
@@ -261,25 +245,6 @@ class ResolvingTests(AnswerTestCase):
                 stock = await ask(ASGIHandler(), name, query_string=shop)
                 self.assertEqual((ours.status, ours.text), (200, where))
                 self.assertEqual(stock.text == "loop", where == "loop")
-
-    async def test_converter_with_the_database(self):
-        """A converter of a path asks the database."""
-
-        def view(request: HttpRequest, name: str) -> HttpResponse:
-            return HttpResponse(name)
-
-        async def awaiting_view(request: HttpRequest, name: str) -> HttpResponse:
-            return HttpResponse(name)
-
-        handler = self.handler(view, path("sync/<stored:name>", view))
-        self.assertEqual((await ask(handler, "/sync/ann")).text, "ann")
-        handler = self.handler(
-            view,
-            path("sync/<stored:name>", view),
-            path("async/<stored:name>", awaiting_view),
-        )
-        for name in ("/sync/ann", "/async/ann"):
-            self.assertEqual((await ask(handler, name)).text, "ann")
 
 
 class DebugTests(AnswerTestCase):
