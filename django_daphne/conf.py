@@ -24,6 +24,14 @@ class DjangoConfig(Group, title="Django"):
     threads: int = option(
         64, help="Sync views that run at the same time.", unit="threads", minimum=1
     )
+    threads_total: int | None = option(
+        None,
+        help="All threads of requests: also those that wait for an async view or send a stream.",
+        unit="threads",
+        minimum=1,
+        none_values=(),
+        none_means="4 times THREADS",
+    )
     thread_idle_timeout: float | None = option(
         60,
         help="The wait of an idle thread for a request. Beyond it: it ends.",

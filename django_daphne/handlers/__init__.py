@@ -27,23 +27,17 @@ def make_handler() -> Any:
         return ASGIHandler()
     from .threaded import ThreadedASGIHandler
 
-    return ThreadedASGIHandler(_pool(config.threads, config.thread_idle_timeout))
+    return ThreadedASGIHandler(
+        _pool(config.threads, config.threads_total, config.thread_idle_timeout)
+    )
 
 
 @cache
-def _pool(threads: int, idle_timeout: float | None) -> LanePool:
+def _pool(threads: int, total: int | None, idle_timeout: float | None) -> LanePool:
     """Return the one pool of the process."""
+    from .connections import close_all
     from .lanes import LanePool
 
-    pool = LanePool(threads, idle_timeout, _close_connections)
+    pool = LanePool(threads, idle_timeout, close_all, total)
     atexit.register(pool.close, _EXIT_TIMEOUT)
     return pool
-
-
-def _close_connections() -> None:
-    """Close what a lane has opened; a database connection can be closed by its own thread only."""
-    from django.core.cache import caches
-    from django.db import connections
-
-    connections.close_all()
-    caches.close_all()

@@ -4,89 +4,95 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from asgiref.sync import SyncToAsync, _restore_context
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context
 from django.core import signals
 from django.core.handlers import exception
 from django.core.handlers.asgi import get_script_prefix
 from django.http import FileResponse
 from django.urls import set_script_prefix
 
-from .lanes import LanePool
+from . import connections
+from .answers import Answer, make_answer
+from .lanes import Lane
+from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, sensitive
 from .outbox import outbox
+from .views import Pending
 
 if TYPE_CHECKING:
+    from .strategies import Plan
     from .threaded import ThreadedASGIHandler
 
 logger = logging.getLogger("django_daphne.server")
 
-# Seconds until the client of a sync view is watched: most answers are there before.
+# Seconds until the client of a view is watched: most answers are there before.
 _PATIENCE: Final = 0.05
 # There a client that left is noticed without being asked for.
 _OUR_SERVER: Final = "django_daphne.server."
 # Pieces of a streamed body that may be on their way to the client.
 _WINDOW: Final = 4
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a lane has to say: a whole response, or with ``content`` None the head of a stream.
-
-    The pieces of a stream come from the lane, or from ``stream``, which belongs to the loop.
-    """
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    content: bytes | None
-    stream: Any
-    context: Context
-
-
-_sensitive: Any = SyncToAsync.thread_sensitive_context
-
 # What a view may raise that would end the process, or a task that is not its own.
 _FATAL: Final = (SystemExit, KeyboardInterrupt, asyncio.CancelledError)
 
 GONE: Any = object()  # in the place of an answer: the client left
 _CLOSED: Final = object()  # request_finished was sent
+# A view that does not wait for anything has its outcome at once.
+_AT_ONCE: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Hop:
-    """One request in a lane. What is not marked otherwise belongs to the loop's thread."""
+    """One request in a lane. What is not marked otherwise belongs to the loop's thread.
 
-    def __init__(self, handler: ThreadedASGIHandler, scope: Any, body_file: Any) -> None:
+    The request has one context from its first signal to its last: the lane's and the view's code
+    run in it by turns.
+    """
+
+    def __init__(
+        self, handler: ThreadedASGIHandler, plan: Plan, scope: Any, body_file: Any
+    ) -> None:
         self._handler = handler
+        self._plan = plan
         self._scope = scope
         self._body_file = body_file
+        self._pool = handler.pool
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox(self._loop)
         self._context = copy_context()
+        self._inherited = sensitive.get(None)
         self._arrived: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._began = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
+        self._lease = Lease(self._loop)  # for what is pending
+        self._view: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
+        self._entrusted: Answer | None = None  # whose body is the loop's
+        self._is_closing = False
         self._is_closed = False
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
         self._window = threading.Semaphore(_WINDOW)
-        self._streamed = threading.Event()  # the loop has sent a stream of its own
+        self._outcome: tuple[Any, BaseException | None] = (None, None)
+        # The lane's own.
+        self._request: Any = None
+        self._response: Any = None
+        self._has_left = False  # without closing the response
 
-    async def begin(self, pool: LanePool, receive: Any) -> Answer:
+    async def begin(self, receive: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
-        pool.submit(self._run, self._loop)
+        (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
         if type(getattr(receive, "__self__", None)).__module__.startswith(_OUR_SERVER):
             self._timer = self._loop.call_later(_PATIENCE, self._watch, receive)
         else:
@@ -104,7 +110,7 @@ class Hop:
         return answer  # type: ignore[no-any-return]
 
     async def while_wanted(self, sending: Coroutine[Any, Any, None]) -> None:
-        """Send a stream whose pieces may be long in coming, until the client leaves."""
+        """Send a body that may be long in coming, until the client leaves."""
         self._sender = self._loop.create_task(sending)
         try:
             await self._sender
@@ -116,11 +122,8 @@ class Hop:
     async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
         if answer.stream is not None:
-            async with aclosing(aiter(answer.stream)) as content:
-                async for part in content:
-                    if self.is_over:
-                        return
-                    yield part
+            async for part in self._stream(answer):
+                yield part
             return
         while (part := await self._next()) is not None:
             if part is GONE:
@@ -129,6 +132,24 @@ class Hop:
                 raise part
             yield part
             self._window.release()
+
+    async def _stream(self, answer: Answer) -> AsyncIterator[bytes]:
+        """Yield the pieces of an async iterator, which finds a lane when it asks for a thread."""
+        executor = self._lease if answer.keeps_lane else BorrowingExecutor(self._pool, self._loop)
+        own = ThreadSensitiveContext()
+        SyncToAsync.context_to_thread_executor[own] = executor
+        token = sensitive.set(own)
+        try:
+            async with aclosing(aiter(answer.stream)) as content:
+                async for part in content:
+                    if self.is_over:
+                        return
+                    yield part
+        finally:
+            SyncToAsync.context_to_thread_executor.pop(own, None)
+            if executor is not self._lease:
+                executor.close()
+            sensitive.reset(token)
 
     def let_client_go(self) -> None:
         """Take note that the client has its answer: it may leave now."""
@@ -139,7 +160,7 @@ class Hop:
 
     async def closed(self) -> None:
         """Wait until request_finished was sent; raise what went wrong on the way."""
-        self._streamed.set()
+        self._close_later()
         while not self._is_closed and not self.is_over:
             item = await self._next()
             if isinstance(item, BaseException):
@@ -150,7 +171,7 @@ class Hop:
         self.let_client_go()
         if not self._is_closed:
             self._abandon()
-            self._streamed.set()
+            self._close_later()
 
     async def _next(self) -> Any:
         """Return what comes from the lane."""
@@ -163,10 +184,57 @@ class Hop:
         return item
 
     def _take(self, item: Any) -> None:
+        if isinstance(item, Pending):
+            self._await(item)
+            return
+        if isinstance(item, Answer) and item.is_for_loop:
+            self._entrusted = item
+            if self._is_closing:
+                self._close_later()
         self._arrived.append(item)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _close_later(self) -> None:
+        """Have the response closed in a lane, if it was left to the loop to say when."""
+        self._is_closing = True
+        answer, self._entrusted = self._entrusted, None
+        if answer is not None:
+            if answer.keeps_lane:
+                self._lease.end()
+            else:
+                close = partial(self._close_in_lane, answer.context.copy())
+                self._pool.lease(close, self._loop)
+
+    # What is pending.
+
+    def _await(self, pending: Pending) -> None:
+        """Begin with what is pending; its outcome goes back to the lane."""
+        self._lease.open()
+        if self.is_over:
+            self._outcome = (None, asyncio.CancelledError())
+            self._go_on()
+            return
+        task = self._view = asyncio.Task(
+            self._call(pending), loop=self._loop, context=self._context, **_AT_ONCE
+        )
+        if task.done():
+            self._go_on()
+        else:  # later: until then the context is the task's
+            task.add_done_callback(self._go_on)
+
+    async def _call(self, pending: Pending) -> None:
+        _restore_context(self._context)  # asgiref's own values belong to this thread now
+        try:
+            self._outcome = (await pending.call(), None)
+        except BaseException as error:  # noqa: BLE001 - handed on
+            self._outcome = (None, error)
+
+    def _go_on(self, _task: object = None) -> None:
+        self._view = None
+        self._lease.close()
+        self._lease.end()
 
     # The client.
 
@@ -179,10 +247,11 @@ class Hop:
             raise AssertionError(f"Invalid ASGI message after request body: {message['type']}")
         if not self._is_closed:
             logger.info(
-                "The client left after %.1f s; the view of %s %a goes on to its end",
+                "The client left after %.1f s; the view of %s %a %s",
                 time.monotonic() - self._began,
                 self._scope["method"],
                 self._scope["path"],
+                "goes on to its end" if self._view is None else "is cancelled",
             )
             self._abandon()
             self._take(GONE)
@@ -191,15 +260,24 @@ class Hop:
         self.is_over = True
         if self._sender is not None:
             self._sender.cancel()
+        if self._view is not None:
+            self._view.cancel()
         self._window.release(_WINDOW)
-        for task in self._nested:
+        for task in self._lease.nested:
             task.cancel()
 
     # In the lane.
 
-    def _run(self) -> Callable[[], None] | None:
+    def _run(self, lane: Lane) -> Callable[[], None] | None:
         """Do the job of a lane; return what it says when it is free again."""
-        return self._context.run(self._serve)
+        pending = self._context.run(self._first, lane)
+        if pending is not None:
+            if self._plan.steps_aside:
+                self._pool.step_aside(lane)
+            self._post(pending)
+            self._lease.serve()
+            self._context.run(self._second, lane, pending)
+        return None if self._has_left else self._say_closed
 
     def _say_closed(self) -> None:
         self._post(_CLOSED)
@@ -215,89 +293,130 @@ class Hop:
             error = replacement
         self._post(error)
 
-    def _serve(self) -> Callable[[], None] | None:
-        """Do all that the request asks for; let nothing out."""
-        _restore_context(self._context)  # asgiref's own values belong to the thread that set them
-        local = SyncToAsync.threadlocal
-        local.main_event_loop, local.main_event_loop_pid = self._loop, os.getpid()
-        local.task_context = self._nested
-        # Inherited from the loop's side it would send nested work to a thread that waits for us.
-        inherited = _sensitive.get(None)
-        token = _sensitive.set(None)
-        response = None
-        sender = type(self._handler)
+    def _enter(self) -> None:
+        enter_lane(self._loop, self._context, self._lease.nested)
+        connections.restore_caches()
+
+    def _first(self, lane: Lane) -> Pending | None:
+        """Do all that the request asks for, up to what is pending; let nothing out."""
+        self._enter()
         try:
             set_script_prefix(get_script_prefix(self._scope))
-            signals.request_started.send(sender=sender, scope=self._scope)
+            signals.request_started.send(sender=type(self._handler), scope=self._scope)
         except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
             self._body_file.close()
             self._fail(error)
+            self._has_left = True
             return None
         try:
             response = self._respond()
-            self._answer(response, inherited)
+            if type(response) is Pending:
+                connections.keep_caches()
+                current_lease.set(self._lease)
+                sensitive.set(self._lease.context)
+                return response
+            self._response = response
         except BaseException as error:  # noqa: BLE001 - the same
             self._fail(error)
-        try:
-            if response is None:
-                signals.request_finished.send(sender=sender)
-            else:
-                response.close()
-        except BaseException as error:  # noqa: BLE001 - the same
-            self._fail(error)
-        self._body_file.close()
-        _sensitive.reset(token)
-        return self._say_closed
+        self._finish(lane)
+        return None
 
     def _respond(self) -> Any:
-        handler: Any = self._handler
-        request, response = handler.create_request(self._scope, self._body_file)
-        if request is None:
+        self._request, response = self._handler.create_request(self._scope, self._body_file)
+        if self._request is None:
             return response
         try:
-            response = handler.get_response(request)
+            return self._plan.respond(self._request)
         except _FATAL as error:
-            if self.is_over and isinstance(error, asyncio.CancelledError):
-                raise  # it is ours: the client left while the view waited for the loop
-            logger.error("A view raised %r: %a", error, self._scope["path"])
-            response = _internal_error(request, error)
-        response._handler_class = type(handler)
-        if isinstance(response, FileResponse):
-            response.block_size = handler.chunk_size
+            return self._survive(error)
+
+    def _second(self, lane: Lane, pending: Pending) -> None:
+        """Go on with the outcome of what was pending; let nothing out."""
+        self._enter()
+        response, error = self._outcome
+        try:
+            if isinstance(error, _FATAL):
+                self._response = self._survive(error)
+            else:
+                self._response = pending.complete(response, error)
+        except BaseException as raised:  # noqa: BLE001 - handed on, to whoever waits
+            self._fail(raised)
+        self._finish(lane)
+
+    def _survive(self, error: BaseException) -> Any:
+        """Return the answer for what would have ended the process."""
+        if self.is_over and isinstance(error, asyncio.CancelledError):
+            raise error  # it is ours: the client left while the view waited for the loop
+        logger.error("A view raised %r: %a", error, self._scope["path"])
+        try:
+            raise RuntimeError(f"The view raised {type(error).__name__}") from error
+        except RuntimeError as replacement:
+            response: Any = exception.response_for_exception(self._request, replacement)
+        response._resource_closers.append(self._request.close)
         return response
 
-    def _answer(self, response: Any, inherited: Any) -> None:
-        headers = [
-            (
-                name.encode("ascii") if isinstance(name, str) else bytes(name),
-                value.encode("latin1") if isinstance(value, str) else bytes(value),
-            )
-            for name, value in response.items()
-        ]
-        for cookie in response.cookies.values():
-            headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
-        content = None if response.streaming else response.content
+    def _finish(self, lane: Lane) -> None:
+        """Say what there is to say, then close."""
+        response = self._response
+        try:
+            if response is not None:
+                if self._request is not None:
+                    response._handler_class = type(self._handler)
+                if isinstance(response, FileResponse):
+                    response.block_size = self._handler.chunk_size
+                self._answer(lane, response)
+        except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
+            self._fail(error)
+        if not self._has_left:
+            self._close()
+        connections.keep_caches()
+
+    def _close(self) -> None:
+        try:
+            if self._response is None:
+                signals.request_finished.send(sender=type(self._handler))
+            else:
+                self._response.close()
+        except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
+            self._fail(error)
+        self._body_file.close()
+
+    def _close_in_lane(self, context: Context, _lane: Lane) -> Callable[[], None]:
+        """Close a response after its body, in whichever lane."""
+
+        def close() -> None:
+            enter_lane(self._loop, context, self._lease.nested)
+            connections.restore_caches()
+            self._close()
+            connections.keep_caches()
+
+        context.run(close)
+        return self._say_closed
+
+    def _answer(self, lane: Lane, response: Any) -> None:
         context = copy_context()
-        context.run(_sensitive.set, inherited)
-        stream = response if response.streaming and response.is_async else None
-        self._post(Answer(response.status_code, headers, content, stream, context))
-        if stream is not None:
-            self._streamed.wait()  # what closes the response belongs to this thread
-        if content is not None or stream is not None:
+        context.run(sensitive.set, self._inherited)
+        answer = make_answer(response, self._scope, context)
+        if answer.is_for_loop and not self.is_over:
+            self._has_left = connections.release()
+            if self._has_left:
+                connections.keep_caches()
+            else:
+                answer = replace(answer, keeps_lane=True)
+                self._pool.step_aside(lane)
+            self._post(answer)
+            if not self._has_left:
+                self._lease.serve()
             return
+        self._post(answer)
+        if answer.content is None and not answer.is_for_loop:
+            self._send_pieces(lane, response)
+
+    def _send_pieces(self, lane: Lane, response: Any) -> None:
+        self._pool.step_aside(lane)
         for part in response:
             self._window.acquire()
             if self.is_over:
                 return
             self._post(part)
         self._post(None)
-
-
-def _internal_error(request: Any, error: BaseException) -> Any:
-    """Return the answer for what would have ended the process."""
-    try:
-        raise RuntimeError(f"The view raised {type(error).__name__}") from error
-    except RuntimeError as replacement:
-        response: Any = exception.response_for_exception(request, replacement)
-    response._resource_closers.append(request.close)
-    return response

@@ -6,10 +6,16 @@ that runs. A lane that has finished takes the next waiting job itself, under the
 nothing goes back to the event loop for it. Idle lanes are given out last in, first out, so that few
 stay warm and the others end, in their own thread, with what they opened.
 
-How many run at once decides the speed of views that compute and the waiting of views that wait:
-more threads than a few only get in each other's way, and too few let one slow view stop the next.
-So a few lanes are started at once, and one more whenever the oldest job has waited for GROWTH_DELAY
-seconds, up to the limit.
+Jobs are of two kinds. Those that are *submitted* run sync views; ``limit`` of them run at once.
+Those that are *leased* a lane mostly wait for the event loop, as does a submitted job after it has
+stepped aside; they are bounded by ``total`` alone, which counts every lane.
+
+How many sync views run at once decides the speed of those that compute and the waiting of those
+that wait: under one interpreter lock more threads than a few only get in each other's way, and too
+few let one slow view stop the next. The *level* is how many may run at the moment. It rises by one
+when the oldest job has waited for GROWTH_DELAY seconds, and either no job has begun in that time
+(what runs is stuck) or the processor has time to spare (what runs is waiting). It falls while the
+processor is busy and jobs begin all the same.
 """
 
 from __future__ import annotations
@@ -27,14 +33,19 @@ from typing import Final
 
 logger = logging.getLogger("django_daphne.server")
 
-# What it returns is called, if it can be, when the lane is free again: who hears that a request has
-# ended and sends the next one finds the same lane.
-Job = Callable[[], object]
+# It gets the lane that it runs in. What it returns is called, if it can be, when the lane is free
+# again: who hears that a request has ended and sends the next one finds the same lane.
+Job = Callable[["Lane"], object]
 
-# Lanes that are started without waiting: enough to keep one thread at work while another waits.
+# Sync views that run at once without waiting: enough to keep one thread at work while another
+# waits.
 WARM_LANES: Final = 2
-# Seconds that the oldest job waits before another lane is started.
+# Seconds that the oldest job waits before another may run beside those that do.
 GROWTH_DELAY: Final = 0.003
+# Seconds over which the use of the processor is measured, and the share of one that is "busy".
+# More than one is used only by what lets others run: there more threads do more.
+_MEASURE: Final = 0.02
+_BUSY: Final = (0.75, 1.25)
 # Seconds that it waits before the log says so, and between two such lines.
 _WORTH_A_WARNING: Final = 1.0
 _WARNING_INTERVAL: Final = 10.0
@@ -43,7 +54,8 @@ _WARNING_INTERVAL: Final = 10.0
 class LanePool:
     """The lanes of one process.
 
-    ``submit`` belongs to the thread of an event loop, everything else may be called from any.
+    ``submit`` and ``lease`` belong to the thread of an event loop, everything else may be called
+    from any.
     """
 
     def __init__(
@@ -51,9 +63,11 @@ class LanePool:
         limit: int,
         idle_timeout: float | None = 60.0,
         on_end: Callable[[], object] = lambda: None,
+        total: int | None = None,
     ) -> None:
         """Make a pool without threads. ``on_end`` is called in each lane before its thread ends."""
         self._limit = limit
+        self._total = max(total or 4 * limit, limit)
         self._idle_timeout = idle_timeout
         self._on_end = on_end
         self._warned = float("-inf")
@@ -62,9 +76,15 @@ class LanePool:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._lanes: set[_Lane] = set()
-        self._idle: list[_Lane] = []
+        self._lanes: set[Lane] = set()
+        self._idle: list[Lane] = []
+        self._counted = 0  # submitted jobs that run and have not stepped aside
+        self._level = min(WARM_LANES, self._limit)
         self._waiting: deque[tuple[float, Job]] = deque()
+        self._wanted: deque[tuple[float, Job]] = deque()  # leases, beyond the total
+        self._begun = 0
+        self._measured = (time.monotonic(), time.process_time(), 0)
+        self._is_busy = False
         # The loop whose timer looks after what waits.
         self._grower: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -77,6 +97,11 @@ class LanePool:
         """Return the number of lanes that have a job."""
         return len(self._lanes) - len(self._idle)
 
+    @property
+    def running(self) -> int:
+        """Return the number of jobs that count for the limit."""
+        return self._counted
+
     def submit(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Run a job in a lane, now or when one is free; it must let nothing out.
 
@@ -84,14 +109,36 @@ class LanePool:
         """
         with self._lock:
             self._is_closed = False
-            if self._idle:
-                self._idle.pop().take(job)
-            elif len(self._lanes) < min(WARM_LANES, self._limit):
-                self._start(job)
+            now = time.monotonic()
+            if now - self._measured[0] >= _MEASURE:
+                self._measure(now)
+            if self._counted < self._level and self._has_room():
+                self._give(job, counts=True)
             else:
-                self._waiting.append((time.monotonic(), job))
-                if self._grower is not loop:  # another's may have ended
-                    self._look_again(loop)
+                self._waiting.append((now, job))
+                self._look_after(loop)
+
+    def lease(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Run a job that mostly waits in a lane, now or as soon as there are fewer than ``total``.
+
+        It must let nothing out.
+        """
+        with self._lock:
+            self._is_closed = False
+            if self._has_room():
+                self._give(job, counts=False)
+            else:
+                self._wanted.append((time.monotonic(), job))
+                self._look_after(loop)
+
+    def step_aside(self, lane: Lane) -> None:
+        """Let a lane's job count no more: from now on it waits for others. In its own thread."""
+        with self._lock:
+            if lane.counts:
+                lane.counts = False
+                self._counted -= 1
+                if self._waiting and self._counted < self._level and self._has_room():
+                    self._give(self._waiting.popleft()[1], counts=True)
 
     def close(self, timeout: float | None) -> bool:
         """Let every lane end after what waits, for so many seconds; tell whether all have."""
@@ -106,58 +153,107 @@ class LanePool:
             lane.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
         return not any(lane.is_alive() for lane in lanes)
 
-    def _start(self, job: Job) -> None:
-        lane = _Lane(self, job)
-        self._lanes.add(lane)
-        lane.start()
+    # With the lock.
 
-    def _grow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start a lane for a job that has waited too long; look again as long as any waits."""
-        with self._lock:
-            if self._grower is loop:
-                self._grower = None
-            if not self._waiting:
-                return
-            waited = time.monotonic() - self._waiting[0][0]
-            if waited >= GROWTH_DELAY and len(self._lanes) < self._limit:
-                self._start(self._waiting.popleft()[1])
-            waiting = len(self._waiting)
-            if waiting:
-                self._look_again(loop)
-            is_full = len(self._lanes) >= self._limit
-        if waiting and is_full and waited >= _WORTH_A_WARNING:
-            self._warn(waiting, waited)
+    def _has_room(self) -> bool:
+        return bool(self._idle) or len(self._lanes) < self._total
+
+    def _give(self, job: Job, counts: bool) -> None:
+        self._begin(counts)
+        if self._idle:
+            lane = self._idle.pop()
+            lane.counts = counts
+            lane.take(job)
+        else:
+            lane = Lane(self, job)
+            lane.counts = counts
+            self._lanes.add(lane)
+            lane.start()
+
+    def _begin(self, counts: bool) -> None:
+        self._begun += 1
+        self._counted += counts
+
+    def _measure(self, now: float) -> None:
+        """Look at the use of the processor since the last time, and let the level fall."""
+        since, used, begun = self._measured
+        processor = time.process_time()
+        least, most = _BUSY
+        self._is_busy = least <= (processor - used) / (now - since) <= most
+        warm = min(WARM_LANES, self._limit)
+        if self._is_busy and self._begun - begun > self._level > warm:
+            self._level = max(self._level // 2, warm)
+        self._measured = (now, processor, self._begun)
+
+    def _look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._grower is not loop:  # another's may have ended
+            self._look_again(loop)
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
         self._grower = loop
-        loop.call_later(GROWTH_DELAY, self._grow, loop)
+        loop.call_later(GROWTH_DELAY, self._grow, loop, self._begun)
 
-    def _warn(self, waiting: int, waited: float) -> None:
-        now = time.monotonic()
-        if now - self._warned >= _WARNING_INTERVAL:
-            self._warned = now
-            logger.warning(
-                "All %d threads of sync views are busy (THREADS); %d requests wait, the oldest for"
-                " %.1f s",
-                self._limit,
-                waiting,
-                waited,
-            )
+    def _grow(self, loop: asyncio.AbstractEventLoop, begun: int) -> None:
+        """Let one more run when a job has waited too long; look again as long as any waits."""
+        with self._lock:
+            if self._grower is loop:
+                self._grower = None
+            now = time.monotonic()
+            if now - self._measured[0] >= _MEASURE:
+                self._measure(now)
+            if self._waiting and now - self._waiting[0][0] >= GROWTH_DELAY:
+                if self._level < self._limit and not (self._is_busy and self._begun > begun):
+                    self._level += 1
+                if self._counted < self._level and self._has_room():
+                    self._give(self._waiting.popleft()[1], counts=True)
+            if self._waiting or self._wanted:
+                self._look_again(loop)
+            text = self._complaint(now)
+        if text:
+            logger.warning("%s", text)
+
+    def _complaint(self, now: float) -> str:
+        """Return what to say of jobs that wait because there are no more threads to be had."""
+        if now - self._warned < _WARNING_INTERVAL:
+            return ""
+        for waiting, is_full, what in (
+            (self._wanted, True, f"{self._total} threads (THREADS_TOTAL)"),
+            (self._waiting, not self._has_room(), f"{self._total} threads (THREADS_TOTAL)"),
+            (
+                self._waiting,
+                self._counted >= self._limit,
+                f"{self._limit} threads of sync views (THREADS)",
+            ),
+        ):
+            if waiting and is_full and now - waiting[0][0] >= _WORTH_A_WARNING:
+                self._warned = now
+                return (
+                    f"All {what} are busy; {len(waiting)} requests wait, the oldest for"
+                    f" {now - waiting[0][0]:.1f} s"
+                )
+        return ""
 
     # For lanes.
 
-    def next_job(self, lane: _Lane) -> Job | None:
+    def next_job(self, lane: Lane) -> Job | None:
         """Return a job that waits; without one the lane is idle from now on."""
         with self._lock:
-            if self._waiting:
+            self._counted -= lane.counts
+            lane.counts = False
+            if self._wanted:
+                self._begin(counts=False)
+                return self._wanted.popleft()[1]
+            if self._waiting and self._counted < self._level:
+                lane.counts = True
+                self._begin(counts=True)
                 return self._waiting.popleft()[1]
-            if self._is_closed:
+            if self._is_closed:  # what waits is taken by those that run
                 lane.take(None)
             else:
                 self._idle.append(lane)
             return None
 
-    def let_go(self, lane: _Lane) -> bool:
+    def let_go(self, lane: Lane) -> bool:
         """Take an idle lane out; false when it has just been given a job."""
         with self._lock:
             if lane not in self._idle:
@@ -165,7 +261,7 @@ class LanePool:
             self._idle.remove(lane)
             return True
 
-    def end(self, lane: _Lane) -> None:
+    def end(self, lane: Lane) -> None:
         """Let a thread that is about to end close what it has opened, and forget it."""
         try:
             self._on_end()
@@ -175,8 +271,10 @@ class LanePool:
             self._lanes.discard(lane)
 
 
-class _Lane(threading.Thread):
+class Lane(threading.Thread):
     """One thread. It is a daemon, for at exit ``close`` waits for it, and not for ever."""
+
+    counts = False  # its job is one of those that are limited
 
     def __init__(self, pool: LanePool, job: Job) -> None:
         super().__init__(name="django-daphne-lane", daemon=True)
@@ -195,7 +293,7 @@ class _Lane(threading.Thread):
         while job is not None:
             done: object = None
             try:
-                done = job()
+                done = job(self)
             except BaseException:
                 logger.critical("Internal error in a thread for sync views", exc_info=True)
             job = pool.next_job(self)

@@ -37,13 +37,13 @@ class LanesTestCase(SimpleTestCase):
 
     def stop_time(self) -> None:
         """Let the pool look at the clock that the test moves."""
-        time = SimpleNamespace(monotonic=self.clock.now)
+        time = SimpleNamespace(monotonic=self.clock.now, process_time=lambda: 0.0)
         self.enterContext(mock.patch.object(lanes, "time", time))
 
     def submit(self, pool: LanePool, job: Callable[[], object], loop: Any = None) -> None:
         """Submit a job from a loop that nobody runs, if the test names no other."""
         timers: Any = loop or self.clock
-        pool.submit(job, timers)
+        pool.submit(lambda _lane: job(), timers)
 
     def submit_gate(self, pool: LanePool, loop: Any = None) -> Gate:
         """Submit a job that waits at a gate."""

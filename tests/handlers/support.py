@@ -17,7 +17,7 @@ from django.core import signals
 from django.test import SimpleTestCase, override_settings
 from django.urls import path
 
-from django_daphne.handlers import _close_connections
+from django_daphne.handlers.connections import close_all
 from django_daphne.handlers.lanes import LanePool
 from django_daphne.handlers.threaded import ThreadedASGIHandler
 from tests.support.server import PATIENCE
@@ -280,7 +280,7 @@ class HandlerTestCase(SimpleTestCase):
 
     def make_pool(self, limit: int = 4) -> LanePool:
         """Return lanes that end with the test, and that have to be idle then."""
-        pool = LanePool(limit, PATIENCE, _close_connections)
+        pool = LanePool(limit, PATIENCE, close_all)
         self.addCleanup(lambda: self.assertTrue(pool.close(PATIENCE), "a lane does not end"))
         return pool
 

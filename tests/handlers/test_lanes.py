@@ -22,7 +22,7 @@ FORK = """
 
     def work(pool):
         done = threading.Event()
-        pool.submit(done.set, asyncio.new_event_loop())
+        pool.submit(lambda lane: done.set(), asyncio.new_event_loop())
         assert done.wait(20), "the job is not done"
 
     pool = LanePool(2)
@@ -34,9 +34,9 @@ FORK = """
         assert gates[number].wait(20)
 
     for number in range(2):
-        pool.submit(lambda number=number: stand(number), asyncio.new_event_loop())
+        pool.submit(lambda lane, number=number: stand(number), asyncio.new_event_loop())
         assert arrived[number].wait(20)
-    pool.submit(lambda: print("parent's own"), asyncio.new_event_loop())
+    pool.submit(lambda lane: print("parent's own"), asyncio.new_event_loop())
     child = os.fork()
     if child == 0:
         status = 1

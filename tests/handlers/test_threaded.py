@@ -287,9 +287,20 @@ class ChoiceTests(HandlerTestCase):
         self.assertEqual((await ask(handler, "/nowhere")).status, 404)
         self.assertEqual(len(made), 1)
 
+    async def test_made_once_for_both(self):
+        """The project has views of both kinds, and hooks around them: one chain serves both."""
+        counter, made = self.counter()
+        handler = self.handler(thread_view, path("async", async_view), middleware=[counter])
+        loop_thread = threading.current_thread().name
+        for _ in range(2):
+            self.assertEqual((await ask(handler)).text, LANE)
+            self.assertEqual((await ask(handler, "/async")).text, f"async, {loop_thread}")
+        self.assertEqual(len(made), 1)
+
     async def test_second_chain(self):
         """The first request of an async view, and not the project's start, makes another chain."""
         counter, made = self.counter()
+        counter.__getattr__ = object.__getattribute__
         handler = self.handler(thread_view, path("async", async_view), middleware=[counter])
         self.assertEqual((await ask(handler)).text, LANE)
         self.assertEqual(len(made), 1)
@@ -300,7 +311,7 @@ class ChoiceTests(HandlerTestCase):
         self.assertEqual(len(made), 2)
 
     async def test_async_only(self):
-        """The project has a middleware that can only be asynchronous: no view takes a lane."""
+        """The project has a middleware that can only be asynchronous: it is called on the loop."""
 
         @async_only_middleware
         def factory(get_response: Any) -> Any:
@@ -312,10 +323,12 @@ class ChoiceTests(HandlerTestCase):
             return middleware
 
         handler = self.handler(thread_view, middleware=[factory])
+        ear = self.listen()
         response = await ask(handler)
-        self.assertNotEqual(response.text, LANE)
+        self.assertEqual(response.text, LANE)
         self.assertIn((b"Loop", threading.current_thread().name.encode()), response.headers)
-        self.assertEqual(len(self.pool), 0)
+        self.assertEqual((ear.names, len(set(ear.threads))), (["started", "finished"], 1))
+        await self.assert_idle()
 
     async def test_sync_only(self):
         """The project has a middleware that can only be synchronous, and an async view."""

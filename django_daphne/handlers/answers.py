@@ -1,0 +1,95 @@
+"""What a lane has to say of a request: Django's response in the words of ASGI."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from contextvars import Context
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.files.base import File
+from django.http import FileResponse
+
+_PATHSEND: Final = "http.response.pathsend"
+_ZEROCOPYSEND: Final = "http.response.zerocopysend"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response, or with ``content`` None the head of one that has a body to come.
+
+    That comes from the lane piece by piece, unless it belongs to the loop: a ``message`` that makes
+    the server send a file, or an async iterator, the ``stream``. ``keeps_lane`` tells that the
+    request's lane waits for the end of it, with a transaction open.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes | None
+    stream: Any
+    message: dict[str, Any] | None
+    context: Context
+    keeps_lane: bool = False
+
+    @property
+    def is_for_loop(self) -> bool:
+        """Tell whether the lane has nothing to do for the body."""
+        return self.stream is not None or self.message is not None
+
+
+def make_answer(response: Any, scope: Any, context: Context) -> Answer:
+    """Return an answer; ``context`` is what the loop's side gets to know of the request's."""
+    headers = [
+        (
+            name.encode("ascii") if isinstance(name, str) else bytes(name),
+            value.encode("latin1") if isinstance(value, str) else bytes(value),
+        )
+        for name, value in response.items()
+    ]
+    for cookie in response.cookies.values():
+        headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
+    content = stream = message = None
+    if not response.streaming:
+        content = response.content
+    elif response.is_async:
+        stream = response
+    elif isinstance(response, FileResponse):
+        message = _file_message(response, scope.get("extensions") or {})
+    return Answer(response.status_code, headers, content, stream, message, context)
+
+
+def _file_message(response: FileResponse, extensions: Any) -> dict[str, Any] | None:
+    """Return what makes the server send a response's file, if that is all of its body."""
+    file: Any = response.file_to_stream  # None once somebody has put something around it
+    name = getattr(file, "name", None)
+    if not (extensions and isinstance(name, str) and Path(name).is_absolute()):
+        return None
+    descriptor = _descriptor(file)
+    if descriptor is None:
+        return None
+    try:
+        offset, status = file.tell(), os.fstat(descriptor)
+        length = int(response.headers["Content-Length"])
+        if not stat.S_ISREG(status.st_mode) or length != status.st_size - offset:
+            return None
+        if _ZEROCOPYSEND in extensions:
+            return {"type": _ZEROCOPYSEND, "file": descriptor, "offset": offset, "count": length}
+        if _PATHSEND in extensions and offset == 0:
+            there = Path(name).stat()
+            if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+                return {"type": _PATHSEND, "path": name}
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def _descriptor(file: Any) -> int | None:
+    """Return the descriptor of a file that gives what is in it, and not something made of it."""
+    while isinstance(file, File) or type(file).__module__ == "tempfile":
+        file = file.file
+    if isinstance(file, io.BufferedReader | io.BufferedRandom) and isinstance(file.raw, io.FileIO):
+        return file.fileno()
+    return file.fileno() if isinstance(file, io.FileIO) else None

@@ -1,0 +1,65 @@
+"""What a lane keeps between requests: database connections, which Django holds by thread, and
+cache backends, which it would make anew for every request."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from django.core.cache import caches
+from django.db import close_old_connections
+from django.db import connections as databases
+
+
+class _Kept(threading.local):
+    """Cache backends of one thread, and the store of Django's that they were found in."""
+
+    def __init__(self) -> None:
+        self.backends: dict[str, Any] = {}
+        self.home: object = None
+
+
+_kept = _Kept()
+
+
+def restore_caches() -> None:
+    """Put the thread's cache backends where Django looks for them, which is the context."""
+    if _kept.backends:
+        if _kept.home is not vars(caches)["_connections"]:  # settings.CACHES has changed
+            _kept.backends.clear()
+        for alias, backend in _kept.backends.items():
+            if not hasattr(_kept.home, alias):
+                caches[alias] = backend
+
+
+def keep_caches() -> None:
+    """Keep what a request has made for the thread's next one, and take it out of the context.
+
+    What lives on in the context, as a task may that a view has left behind, never shares a backend
+    with another thread.
+    """
+    store = vars(caches)["_connections"]
+    for alias in caches:
+        backend = getattr(store, alias, None)
+        if backend is not None and _kept.backends.setdefault(alias, backend) is backend:
+            _kept.home = store
+            del caches[alias]
+
+
+def release() -> bool:
+    """Let go of connections that have had their time; false while one is in a transaction."""
+    for connection in databases.all(initialized_only=True):
+        if connection.connection is not None and (
+            connection.in_atomic_block or not connection.autocommit
+        ):
+            return False
+    close_old_connections()
+    return True
+
+
+def close_all() -> None:
+    """Close what the thread has opened; a database connection can be closed by its own only."""
+    databases.close_all()
+    restore_caches()
+    caches.close_all()
+    _kept.backends.clear()

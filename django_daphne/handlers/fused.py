@@ -1,0 +1,111 @@
+"""Django's asynchronous chain with its runs of hooks fused: a hop before each run and one after.
+
+Middleware that can do both, with a call of its own, is called on the loop, as Django does. What
+stands between two of those and is nothing but hooks goes into the request's lane together, where
+Django makes two hops for each. The innermost run takes resolving and rendering with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from .lease import current_lease
+from .middleware import Run, hooks_of, inside, is_view_caller
+from .views import Pending, Pipeline
+
+Chain = Callable[[Any], Coroutine[Any, Any, Any]]
+
+
+def load_fused(handler: Any) -> None:
+    """Load a handler's middleware for asynchronous use, fused where it can be."""
+    # Django asks this for the link that goes into each middleware, the innermost first.
+    handler.adapt_method_mode = partial(_adapt, handler)
+    handler.load_middleware(is_async=True)
+
+
+def _adapt(
+    handler: Any,
+    is_async: bool,
+    method: Any,
+    method_is_async: bool | None = None,
+    debug: bool = False,
+    name: str | None = None,
+) -> Any:
+    adapt = type(handler).adapt_method_mode
+    if method_is_async is None:  # a hook: they are called in lanes
+        return adapt(handler, False, method, method_is_async, debug, name)
+    adapted = adapt(handler, is_async, method, method_is_async, debug, name)
+    return _fuse(handler, method) if adapted is method and is_async else adapted
+
+
+def _fuse(handler: Any, link: Any) -> Any:
+    found = inside(link)
+    if is_view_caller(found, "_get_response_async"):
+        return whole(Pipeline(handler, Run(())))
+    hooks = hooks_of(found)
+    if hooks is None:
+        return link
+    inner = found.get_response
+    if isinstance(fused := getattr(inner, "fused", None), _Fused):
+        run = Run((hooks, *fused.run.members))
+        if fused.inner is None:
+            return whole(Pipeline(handler, run))
+        return _around(run, fused.inner)
+    return _around(Run((hooks,)), inner)
+
+
+class _Fused:
+    """What a fused link is made of; ``inner`` is None when the view is in it."""
+
+    def __init__(self, run: Run, inner: Chain | None) -> None:
+        self.run = run
+        self.inner = inner
+
+
+def whole(pipeline: Pipeline) -> Chain:
+    """Return a chain that is a pipeline and nothing else, as a coroutine function."""
+
+    async def answer(request: Any) -> Any:
+        lease = current_lease.get()
+        response = await lease.run(pipeline.respond, request)
+        if type(response) is not Pending:
+            return response
+        result, error = None, None
+        try:
+            result = await response.call()
+        except Exception as raised:  # noqa: BLE001 - handed on
+            error = raised
+        return await lease.run(response.complete, result, error)
+
+    vars(answer)["fused"] = _Fused(pipeline.run, None)
+    return answer
+
+
+def _around(run: Run, inner: Chain) -> Chain:
+    async def answer(request: Any) -> Any:
+        lease = current_lease.get()
+        response, depth, error = None, len(run.members), None
+        if run.is_entered:
+            response, depth, error = await lease.run(run.enter, request)
+        if response is None and error is None:
+            try:
+                response = await inner(request)
+            except Exception as raised:  # noqa: BLE001 - in making the response for an error
+                error = raised
+        if run.is_left or error is not None:
+            response = await lease.run(run.leave, request, response, depth, error)
+        return response
+
+    vars(answer)["fused"] = _Fused(run, inner)
+    return answer
+
+
+def in_one_hop(chain: Callable[[Any], Any]) -> Chain:
+    """Return a synchronous chain as a coroutine function: all of it in the request's lane."""
+
+    async def answer(request: Any) -> Any:
+        return await current_lease.get().run(chain, request)
+
+    return answer

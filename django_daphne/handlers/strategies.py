@@ -1,0 +1,193 @@
+"""Which way a request takes: a hint for speed, for the answer is the same on each.
+
+In the order of their cost:
+
+* one hop: the whole synchronous chain in a lane, as under WSGI, right for every sync view;
+* two hops: one before an async view and one after it, where all middleware is hooks;
+* fused: Django's asynchronous chain, each run of hooks in one hop before and one after;
+* Django's own asynchronous chain, where some middleware can do nothing else.
+
+Tools that watch requests replace methods of Django's handler. A request in a lane does not come by
+``get_response_async``, so where that is not Django's own, the loop calls it, and what it calls in
+turn is the hop to the lane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import cache, partial
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, Final
+
+from asgiref.sync import AsyncToSync
+from django.core.handlers import base
+from django.core.handlers.asgi import get_script_prefix
+from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
+
+from .fused import in_one_hop, load_fused, whole
+from .middleware import flatten, obstacles
+from .views import Pending, Pipeline, is_async
+
+if TYPE_CHECKING:
+    from .threaded import ThreadedASGIHandler
+
+logger = logging.getLogger("django_daphne.server")
+
+# What instrumentation replaces to see every request, with names that its own code must have.
+_WATCHED: Final = {
+    "get_response": {"_middleware_chain", "set_urlconf"},
+    "get_response_async": {"_middleware_chain", "set_urlconf"},
+}
+# What the steps of a request are cut out of.
+_CUT: Final = {
+    "_get_response": {"resolve_request", "make_view_atomic", "process_exception_by_middleware"},
+    "_get_response_async": {"resolve_request", "make_view_atomic"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do in a lane: ``respond`` returns a response, or what is Pending.
+
+    A plan that ``waits`` does not count for the limit of sync views, and one that ``steps_aside``
+    counts no more once something is pending.
+    """
+
+    respond: Callable[[Any], Any]
+    waits: bool = False
+    steps_aside: bool = True
+
+
+def is_plain(function: Any, names: set[str]) -> bool:
+    """Tell whether a function is Django's own: not wrapped, and its code not exchanged."""
+    return (
+        type(function) is FunctionType
+        and not hasattr(function, "__wrapped__")
+        and not function.__closure__
+        and names <= set(function.__code__.co_names)
+    )
+
+
+def are_plain(watched: dict[str, set[str]]) -> bool:
+    """Tell whether methods of Django's base handler are its own."""
+    return all(is_plain(vars(base.BaseHandler)[name], names) for name, names in watched.items())
+
+
+def _look() -> list[tuple[Any, CodeType | None]]:
+    found = [vars(base.BaseHandler)[name] for name in _WATCHED]
+    return [(function, getattr(function, "__code__", None)) for function in found]
+
+
+_ORIGINAL: Final = _look() if are_plain(_WATCHED) else None
+
+
+class Strategies:
+    """The ways of one handler, and the choice between them."""
+
+    def __init__(self, handler: ThreadedASGIHandler) -> None:
+        """Look at a handler that has loaded its middleware for synchronous use."""
+        self._handler = handler
+        self._is_cut = are_plain(_CUT)
+        self._found = _look()
+        self.obstacles = obstacles()
+        self._choose: Callable[[Any], Plan] | None = None  # once the project is loaded
+        self._in_one_hop = Plan(handler.get_response)
+
+    def plan(self, scope: Any) -> Plan | None:
+        """Return what to do with a request; None is to leave it to Django."""
+        if getattr(AsyncToSync.executors, "current", None) is not None:
+            return None  # somebody's thread waits for us, with what is open in it
+        if self._found != (found := _look()):  # somebody has patched Django, or gone again
+            self._found, self._choose = found, None
+        if self._choose is None:
+            try:
+                self._choose = self._make_choice()
+            except Exception:  # noqa: BLE001 - of the project's URLs: a lane tells its developer
+                return self._in_one_hop
+        return self._choose(scope)
+
+    @property
+    def _is_watched(self) -> bool:
+        return self._found != _ORIGINAL
+
+    def _make_choice(self) -> Callable[[Any], Plan]:
+        """Return what tells the plan for a scope."""
+        if getattr(self._handler, "handles_files", False):  # static files, without middleware
+            return lambda scope: self._in_one_hop
+        if any(each.is_async_only for each in self.obstacles):
+            always = _on_loop(self._handler.stock)
+            return lambda scope: always
+        sync = self._in_one_hop
+        if self._is_watched:
+            sync = _on_loop(self._with_chain(in_one_hop(self._handler._middleware_chain)), False)
+        if not _has_async_views(get_resolver(get_urlconf())):
+            return lambda scope: sync
+        run = flatten(self._handler._middleware_chain) if self._is_cut else None
+        if run is None:
+            asynchronous = cache(self._asynchronous)
+        else:
+            pipeline = Pipeline(self._handler, run)
+            if not self._is_watched:
+                both = Plan(pipeline.get_response)
+                return lambda scope: both
+            flat = _on_loop(self._with_chain(whole(pipeline)))
+            asynchronous = cache(lambda: flat)
+        return lambda scope: sync if copy_context().run(_is_sync, scope) else asynchronous()
+
+    def _asynchronous(self) -> Plan:
+        """Return the plan for async views below middleware that is more than hooks."""
+        handler = self._handler
+        if any(each.is_sync_only for each in self.obstacles):
+            # It calls the view from its thread in any case, so all that is around it may run there.
+            chain = in_one_hop(handler._middleware_chain)
+            return _on_loop(self._with_chain(chain)) if self._is_watched else _waiting(handler)
+        if not self._is_cut:
+            return _on_loop(handler.stock)
+        fused = handler.companion()
+        load_fused(fused)
+        return _on_loop(fused)
+
+    def _with_chain(self, chain: Any) -> ThreadedASGIHandler:
+        companion = self._handler.companion()
+        companion._middleware_chain = chain
+        return companion
+
+
+def _waiting(handler: ThreadedASGIHandler) -> Plan:
+    return Plan(handler.get_response, waits=True)
+
+
+def _on_loop(handler: ThreadedASGIHandler, waits: bool = True) -> Plan:
+    """Return the plan that lets the loop call a handler's ``get_response_async``."""
+
+    def respond(request: Any) -> Pending:
+        return Pending(partial(handler.get_response_async, request), _pass_on)
+
+    return Plan(respond, waits, steps_aside=waits)
+
+
+def _pass_on(response: Any, error: BaseException | None) -> Any:
+    if error is not None:
+        raise error
+    return response
+
+
+def _has_async_views(resolver: URLResolver) -> bool:
+    return any(
+        is_async(pattern.callback) if isinstance(pattern, URLPattern) else _has_async_views(pattern)
+        for pattern in resolver.url_patterns
+    )
+
+
+def _is_sync(scope: Any) -> bool:
+    """Tell what kind of view a path leads to; where none is found, a lane finds out why."""
+    prefix, path = get_script_prefix(scope).rstrip("/"), scope["path"]
+    if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+        path = path[len(prefix) :]
+    try:
+        return not is_async(get_resolver().resolve(path or "/").func)
+    except Exception:  # noqa: BLE001 - of the project's own code
+        return True
