@@ -246,7 +246,8 @@ class AsyncStreamTests(HandlerTestCase):
             with self.subTest(parts), Ear() as ear:
                 await self.leave_stream(parts)
                 await ear.finished()
-                self.assert_once(ear)
+                # It may be closed in another lane: the first was given back for the time between.
+                self.assertEqual(ear.names, ["started", "finished"])
 
     async def leave_stream(self, parts: Any) -> None:
         """Leave after the first piece, and see the iterator closed."""
