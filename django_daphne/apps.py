@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
-from django.core import asgi
 from django.core.checks import register
 
 from .checks import CHECKS
-from .handlers import make_handler
+from .handlers import substitute
 
 
 class DjangoDaphneConfig(AppConfig):
@@ -20,6 +19,4 @@ class DjangoDaphneConfig(AppConfig):
     def ready(self) -> None:
         for check in CHECKS:
             register(check, "django_daphne")
-        # Looked up by Django's get_asgi_application() after this. Nobody else's name is changed:
-        # tools that patch ASGIHandler have to find, and to patch, the class that ours extends.
-        vars(asgi)["ASGIHandler"] = make_handler
+        substitute()

@@ -9,15 +9,20 @@ from django.conf import settings
 from django.core import asgi
 from django.core.exceptions import ImproperlyConfigured
 
+from .handlers import substitute
+
 
 def get_asgi_application() -> Any:
-    """Return an ASGI application for the Django project, as Django's function of that name."""
+    """Return an ASGI application for the Django project, as Django's function of that name.
+
+    A project whose INSTALLED_APPS have this app gets the same one from Django's.
+    """
+    substitute()
     return asgi.get_asgi_application()
 
 
 def load_application() -> Any:
     """Return the application that settings.ASGI_APPLICATION names, or Django's own without it.
-
     Raises ImproperlyConfigured with the part of the name that leads nowhere. An error inside the
     project's module comes out as it is: its traceback is the author's.
     """

@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.management import find_commands
+from django.db import connections
 
-from .conf import GROUPS, OPTIONS, get_setting, read_other_settings
+from .conf import (
+    GROUPS,
+    OPTIONS,
+    DjangoConfig,
+    get_django_config,
+    get_setting,
+    read_other_settings,
+)
+from .handlers.middleware import find_obstacles
+from .handlers.strategies import describe, has_async_views
 from .server import (
+    ConfigurationError,
     Problem,
     contradictions,
     merge,
@@ -109,6 +120,86 @@ def check_environment_values(app_configs: Any = None, **kwargs: Any) -> list[Che
     return [_error(problem, "E006", REFERENCE) for problem in problems]
 
 
+def check_strategy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find middleware that stands in the way of a faster way for the project's requests."""
+    config = _django_config()
+    if config is None or config.django_handler == "stock":
+        return []
+    obstacles = find_obstacles()
+    if obstacles.async_only:
+        hint = "Where a class can also be synchronous (sync_capable), a sync view takes one hop."
+    elif not has_async_views():
+        return []
+    elif obstacles.sync_only:
+        hint = "Where a class can also be asynchronous (async_capable), async views are awaited."
+    elif obstacles.dual:
+        hint = "A MiddlewareMixin with nothing but process_request and the like ends no run."
+    else:
+        return []
+    return [Info(describe(obstacles), hint=hint, id=f"{APP}.I001")]
+
+
+def check_middleware_mix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find middleware that is synchronous only beside such that is asynchronous only."""
+    obstacles = find_obstacles()
+    if not (obstacles.sync_only and obstacles.async_only):
+        return []
+    text = (
+        f"MIDDLEWARE has {', '.join(obstacles.sync_only)}, which can only be synchronous, and"
+        f" {', '.join(obstacles.async_only)}, which can only be asynchronous."
+    )
+    hint = "Each request waits for a change between threads wherever they meet. Keep one kind."
+    return [Warning(text, hint=hint, id=f"{APP}.W004")]
+
+
+def check_persistent_connections(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find CONN_MAX_AGE under Django's own handler, where every request has a new thread."""
+    config = _django_config()
+    if config is None or config.django_handler != "stock":
+        return []
+    hint = (
+        'Set CONN_MAX_AGE to 0, use a pool (OPTIONS["pool"]), or remove DAPHNE["DJANGO_HANDLER"].'
+    )
+    found: list[CheckMessage] = [
+        Warning(
+            f"DATABASES[{alias!r}] has CONN_MAX_AGE = {database['CONN_MAX_AGE']!r}, but under"
+            " Django's own ASGI handler no connection is used again, and some stay open.",
+            hint=hint,
+            id=f"{APP}.W005",
+        )
+        for alias, database in connections.settings.items()
+        if database.get("CONN_MAX_AGE") != 0 and not database.get("OPTIONS", {}).get("pool")
+    ]
+    return found
+
+
+def check_database_pools(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Find more threads than a database's own pool has connections."""
+    config = _django_config()
+    if config is None or config.django_handler == "stock":
+        return []
+    total = config.threads_total or 4 * config.threads
+    found: list[CheckMessage] = []
+    for alias, database in connections.settings.items():
+        pool = database.get("OPTIONS", {}).get("pool")
+        if not pool:
+            continue
+        # The sizes of psycopg_pool.ConnectionPool where the project names none.
+        sizes = pool if isinstance(pool, dict) else {}
+        size = sizes.get("max_size") or sizes.get("min_size", 4)
+        if total > size:
+            text = (
+                f"THREADS_TOTAL is {total}, but the pool of DATABASES[{alias!r}] has at most"
+                f" {size} connections."
+            )
+            hint = (
+                'Requests beyond wait for one and fail after the pool\'s timeout. Raise "max_size"'
+                ' in OPTIONS["pool"], or lower THREADS_TOTAL and THREADS in settings.DAPHNE.'
+            )
+            found.append(Warning(text, hint=hint, id=f"{APP}.W006"))
+    return found
+
+
 CHECKS: Sequence[Check] = (
     check_staticfiles_order,
     check_runserver_shadowed,
@@ -119,6 +210,10 @@ CHECKS: Sequence[Check] = (
     check_contradictions,
     check_environment_names,
     check_environment_values,
+    check_strategy,
+    check_middleware_mix,
+    check_persistent_connections,
+    check_database_pools,
 )
 
 
@@ -126,6 +221,14 @@ def _apps_above() -> list[AppConfig]:
     configs = list(apps.get_app_configs())
     names = [config.name for config in configs]
     return configs[: names.index(APP)] if APP in names else []
+
+
+def _django_config() -> DjangoConfig | None:
+    """Return how requests are run; None where other checks find the configuration wrong."""
+    try:
+        return get_django_config()
+    except ConfigurationError:
+        return None
 
 
 def _setting_problems(kind: str) -> list[Problem]:

@@ -16,6 +16,7 @@ from .server import (
     ConfigurationError,
     LifespanFailure,
     ListenError,
+    Resolved,
     Server,
     ServerConfig,
     add_arguments,
@@ -73,15 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     config = resolved.config
     configure_logging(config)
-    for warning in resolved.warnings:
-        logger.warning("%s", warning)
     sys.path.insert(0, ".")
     try:
         if print_config:
+            warn(resolved)
             loop = loop_in_use(config.process.loop)
             sys.stdout.write(f"{describe(resolved)}\nThe event loop will be {loop}.\n")
             return EXIT_OK
         application = load_application(path)
+        # A Django project brings our Django layer along, which has options of its own, and more.
+        if layer := sys.modules.get("django_daphne.handlers"):
+            application = layer.prepare(application)
+            resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
+        warn(resolved)
         if check:
             sys.stdout.write(f"{path} is ready to be served.\n")
             return EXIT_OK
@@ -92,6 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LifespanFailure as error:
         logger.critical("%s", error)
         return error.exit_status
+
+
+def warn(resolved: Resolved) -> None:
+    """Log what is odd about the configuration."""
+    for warning in resolved.warnings:
+        logger.warning("%s", warning)
 
 
 def load_application(path: str) -> Any:

@@ -17,9 +17,9 @@ from .server import Group, Layer, Resolved, all_options, option, resolve
 class DjangoConfig(Group, title="Django"):
     """Say how Django's requests are run."""
 
-    django_handler: Literal["stock", "threaded"] = option(
-        "stock",
-        help="How requests are run: stock as Django does, threaded in one hop to a thread each.",
+    django_handler: Literal["threaded", "stock"] = option(
+        "threaded",
+        help="How requests are run: threaded in one hop to a thread each, stock as Django does.",
     )
     threads: int = option(
         64, help="Sync views that run at the same time.", unit="threads", minimum=1
@@ -29,8 +29,10 @@ class DjangoConfig(Group, title="Django"):
         help="All threads of requests: also those that wait for an async view or send a stream.",
         unit="threads",
         minimum=1,
-        none_values=(),
         none_means="4 times THREADS",
+    )
+    consumer_threads: int = option(
+        16, help="Threads of synchronous Channels consumers.", unit="threads", minimum=1
     )
     thread_idle_timeout: float | None = option(
         60,

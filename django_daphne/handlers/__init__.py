@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import atexit
-import logging
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from django.core import asgi
 from django.core.handlers.asgi import ASGIHandler
 
-from ..conf import get_django_config
+from ..conf import GROUPS, get_django_config
 
 if TYPE_CHECKING:
     from .lanes import LanePool
 
-logger = logging.getLogger("django_daphne.server")
+__all__ = ("GROUPS", "make_handler", "make_static_files_handler", "prepare", "substitute")
 
 # Seconds that requests are given which still run when the interpreter ends.
 _EXIT_TIMEOUT: Final = 5.0
@@ -22,19 +23,65 @@ _EXIT_TIMEOUT: Final = 5.0
 
 def make_handler() -> Any:
     """Return the handler that ``DJANGO_HANDLER`` names; in the place of ``ASGIHandler()``."""
-    config = get_django_config()
-    if config.django_handler == "stock":
+    if is_stock():
         return ASGIHandler()
     from .threaded import ThreadedASGIHandler
 
-    return ThreadedASGIHandler(
-        _pool(config.threads, config.threads_total, config.thread_idle_timeout)
-    )
+    return ThreadedASGIHandler(request_pool())
+
+
+def substitute() -> None:
+    """Let Django's ``get_asgi_application()`` return our handler where it is wanted.
+
+    Nobody else's name is changed: tools that patch ASGIHandler have to find, and to patch, the
+    class that ours extends.
+    """
+    vars(asgi)["ASGIHandler"] = make_handler
+
+
+def make_static_files_handler(application: Any) -> Any:
+    """Return what serves static files in development, and the application for all else."""
+    if is_stock():
+        from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+        return ASGIStaticFilesHandler(application)
+    from .static_files import ThreadedStaticFilesHandler
+
+    return ThreadedStaticFilesHandler(application, request_pool())
+
+
+def prepare(application: Any) -> Any:
+    """Return a loaded application with threads for Channels' synchronous consumers, if it has any.
+
+    Without Channels, or where the project wants Django's own handler, it is the same.
+    """
+    if "channels.consumer" not in sys.modules or is_stock() or isinstance(application, ASGIHandler):
+        return application
+    from .consumers import ConsumerLanes
+
+    config = get_django_config()
+    return ConsumerLanes(application, config.consumer_threads, config.thread_idle_timeout)
+
+
+def is_stock() -> bool:
+    """Tell whether the project wants Django's own handler."""
+    return get_django_config().django_handler == "stock"
+
+
+def request_pool() -> LanePool:
+    """Return the lanes of requests, one pool for the process."""
+    config = get_django_config()
+    return _pool(config.threads, config.threads_total, config.thread_idle_timeout)
 
 
 @cache
 def _pool(threads: int, total: int | None, idle_timeout: float | None) -> LanePool:
     """Return the one pool of the process."""
+    return make_pool(threads, total, idle_timeout)
+
+
+def make_pool(threads: int, total: int | None, idle_timeout: float | None) -> LanePool:
+    """Return new lanes, which end with the interpreter."""
     from .connections import close_all
     from .lanes import LanePool
 

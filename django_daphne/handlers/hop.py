@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context
+from asgiref.sync import _restore_context
 from django.core import signals
 from django.core.handlers import exception
 from django.core.handlers.asgi import get_script_prefix
@@ -24,8 +24,9 @@ from django.urls import set_script_prefix
 
 from . import connections
 from .answers import Answer, make_answer
+from .client import ClientWatch
 from .lanes import Lane
-from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, sensitive
+from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, iterate, sensitive
 from .outbox import outbox
 from .views import Pending
 
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_daphne.server")
 
-# Seconds until the client of a view is watched: most answers are there before.
-_PATIENCE: Final = 0.05
-# There a client that left is noticed without being asked for.
-_OUR_SERVER: Final = "django_daphne.server."
 # Pieces of a streamed body that may be on their way to the client.
 _WINDOW: Final = 4
 
@@ -73,8 +70,7 @@ class Hop:
         self._arrived: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._began = time.monotonic()
-        self._timer: asyncio.TimerHandle | None = None
-        self._listener: asyncio.Task[None] | None = None
+        self._client: ClientWatch | None = None
         self._lease = Lease(self._loop)  # for what is pending
         self._view: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -93,17 +89,12 @@ class Hop:
     async def begin(self, receive: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
         (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
-        if type(getattr(receive, "__self__", None)).__module__.startswith(_OUR_SERVER):
-            self._timer = self._loop.call_later(_PATIENCE, self._watch, receive)
-        else:
-            self._watch(receive)  # what it has to say may wait there already
+        self._client = ClientWatch(receive, self._client_left)
         answer = await self._next()
         if isinstance(answer, BaseException):
             raise answer
-        if self._listener is not None and not self.is_over:
-            await asyncio.sleep(0)  # for a client that had left before the view was called
-            if self._listener.done():
-                self._listener.result()
+        if not self.is_over:
+            await self._client.look()
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
         _restore_context(answer.context)
@@ -122,8 +113,12 @@ class Hop:
     async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
         if answer.stream is not None:
-            async for part in self._stream(answer):
-                yield part
+            executor = self._lease if answer.keeps_lane else BorrowingExecutor(self._pool)
+            async with aclosing(iterate(answer.stream, executor)) as parts:
+                async for part in parts:
+                    if self.is_over:
+                        return
+                    yield part
             return
         while (part := await self._next()) is not None:
             if part is GONE:
@@ -133,30 +128,10 @@ class Hop:
             yield part
             self._window.release()
 
-    async def _stream(self, answer: Answer) -> AsyncIterator[bytes]:
-        """Yield the pieces of an async iterator, which finds a lane when it asks for a thread."""
-        executor = self._lease if answer.keeps_lane else BorrowingExecutor(self._pool, self._loop)
-        own = ThreadSensitiveContext()
-        SyncToAsync.context_to_thread_executor[own] = executor
-        token = sensitive.set(own)
-        try:
-            async with aclosing(aiter(answer.stream)) as content:
-                async for part in content:
-                    if self.is_over:
-                        return
-                    yield part
-        finally:
-            SyncToAsync.context_to_thread_executor.pop(own, None)
-            if executor is not self._lease:
-                executor.close()
-            sensitive.reset(token)
-
     def let_client_go(self) -> None:
         """Take note that the client has its answer: it may leave now."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._listener is not None:
-            self._listener.cancel()
+        if self._client is not None:
+            self._client.stop()
 
     async def closed(self) -> None:
         """Wait until request_finished was sent; raise what went wrong on the way."""
@@ -238,13 +213,7 @@ class Hop:
 
     # The client.
 
-    def _watch(self, receive: Any) -> None:
-        self._listener = self._loop.create_task(self._listen(receive))
-
-    async def _listen(self, receive: Any) -> None:
-        message = await receive()
-        if message["type"] != "http.disconnect":
-            raise AssertionError(f"Invalid ASGI message after request body: {message['type']}")
+    def _client_left(self) -> None:
         if not self._is_closed:
             logger.info(
                 "The client left after %.1f s; the view of %s %a %s",

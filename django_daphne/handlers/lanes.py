@@ -180,6 +180,7 @@ class LanePool:
         processor = time.process_time()
         least, most = _BUSY
         self._is_busy = least <= (processor - used) / (now - since) <= most
+        # Not below: that a job lets others run shows only where there is another.
         warm = min(WARM_LANES, self._limit)
         if self._is_busy and self._begun - begun > self._level > warm:
             self._level = max(self._level // 2, warm)

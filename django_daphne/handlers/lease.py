@@ -6,8 +6,9 @@ import asyncio
 import os
 import queue
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor, Future
+from contextlib import aclosing
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from threading import Lock
@@ -142,15 +143,15 @@ current_lease: ContextVar[Lease] = ContextVar("current_lease")
 
 
 class BorrowingExecutor(_LaneExecutor):
-    """Takes a lane from the pool when there is work, and gives it back when there is none.
+    """Takes a lane from a pool when there is work, and gives it back when there is none.
 
-    It is for streams, which may last for hours and ask for a thread now and then. A lane whose
-    connections are in the middle of a transaction is kept until they are not.
+    It is for what may last for hours and asks for a thread now and then. A lane without work is
+    kept for ``patience`` seconds, and as long as a connection of its is in a transaction.
     """
 
-    def __init__(self, pool: LanePool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: LanePool, patience: float = 0.0) -> None:
         self._pool = pool
-        self._loop = loop
+        self._patience = patience
         self._lock = Lock()
         self._calls: deque[Callable[[], object]] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -158,14 +159,14 @@ class BorrowingExecutor(_LaneExecutor):
         self._is_closed = False
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have something called in a lane, in the order of posting; on the loop."""
+        """Have something called in a lane, in the order of posting; on a loop."""
         with self._lock:
             self._calls.append(call)
             if self._has_lane:
                 self._wake.put(None)
                 return
             self._has_lane = True
-        self._pool.lease(self._work, self._loop)
+        self._pool.lease(self._work, asyncio.get_running_loop())
 
     def close(self) -> None:
         """Let the lane go also in the middle of a transaction: nobody is there to end it."""
@@ -177,11 +178,34 @@ class BorrowingExecutor(_LaneExecutor):
         while True:
             while self._calls:
                 self._calls.popleft()()
+            if self._has_come(self._patience):
+                continue
             is_free = connections.release()
             with self._lock:
                 if not self._calls and (is_free or self._is_closed):
                     self._has_lane = False
-                    self._wake = queue.SimpleQueue()
                     return
-            if not self._calls:
-                self._wake.get()
+            if not is_free:
+                self._has_come(None)
+
+    def _has_come(self, patience: float | None) -> bool:
+        try:
+            self._wake.get(timeout=patience)
+        except queue.Empty:
+            return False
+        return not self._is_closed or bool(self._calls)
+
+
+async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGenerator[bytes]:
+    """Yield the pieces of an async iterator, whose calls of sync code go to an executor's lane."""
+    context = ThreadSensitiveContext()
+    SyncToAsync.context_to_thread_executor[context] = executor
+    token = sensitive.set(context)
+    try:
+        async with aclosing(aiter(stream)) as parts:
+            async for part in parts:
+                yield part
+    finally:
+        SyncToAsync.context_to_thread_executor.pop(context, None)
+        executor.close()
+        sensitive.reset(token)

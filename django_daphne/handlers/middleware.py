@@ -68,23 +68,25 @@ def _is_wrapped_by_sentry(middleware: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
-    """A middleware of the project that is more than hooks."""
+class Obstacles:
+    """Middleware of the project, by dotted name, that is more than hooks."""
 
-    path: str
-    is_sync_only: bool
-    is_async_only: bool
+    sync_only: list[str]
+    async_only: list[str]
+    dual: list[str]
 
 
-def obstacles() -> list[Obstacle]:
-    """Return those of settings.MIDDLEWARE that are more than hooks."""
-    found = []
+def find_obstacles() -> Obstacles:
+    """Return those of settings.MIDDLEWARE that stand in the way of a faster strategy."""
+    found = Obstacles([], [], [])
     for path in settings.MIDDLEWARE:
         factory = import_string(path)
-        if not is_hooks_only(factory):
-            can_sync = getattr(factory, "sync_capable", True)
-            can_async = getattr(factory, "async_capable", False)
-            found.append(Obstacle(path, not can_async, not can_sync))
+        if not getattr(factory, "sync_capable", True):
+            found.async_only.append(path)
+        elif not getattr(factory, "async_capable", False):
+            found.sync_only.append(path)
+        elif not is_hooks_only(factory):
+            found.dual.append(path)
     return found
 
 

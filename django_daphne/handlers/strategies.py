@@ -28,13 +28,13 @@ from django.core.handlers.asgi import get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
 from .fused import in_one_hop, load_fused, whole
-from .middleware import flatten, obstacles
+from .middleware import Obstacles, find_obstacles, flatten
 from .views import Pending, Pipeline, is_async
 
 if TYPE_CHECKING:
     from .threaded import ThreadedASGIHandler
 
-logger = logging.getLogger("django_daphne.server")
+logger = logging.getLogger("django_daphne.server.strategies")
 
 # What instrumentation replaces to see every request, with names that its own code must have.
 _WATCHED: Final = {
@@ -92,7 +92,7 @@ class Strategies:
         self._handler = handler
         self._is_cut = are_plain(_CUT)
         self._found = _look()
-        self.obstacles = obstacles()
+        self.obstacles = find_obstacles()
         self._choose: Callable[[Any], Plan] | None = None  # once the project is loaded
         self._in_one_hop = Plan(handler.get_response)
 
@@ -107,23 +107,34 @@ class Strategies:
                 self._choose = self._make_choice()
             except Exception:  # noqa: BLE001 - of the project's URLs: a lane tells its developer
                 return self._in_one_hop
+            logger.info("%s%s", describe(self.obstacles), self._describe_watchers())
         return self._choose(scope)
 
     @property
     def _is_watched(self) -> bool:
         return self._found != _ORIGINAL
 
+    def _describe_watchers(self) -> str:
+        if not self._is_watched:
+            return ""
+        modules = {getattr(function, "__module__", "") for function, _ in self._found}
+        tools = sorted({name.partition(".")[0] for name in modules} - {"django"})
+        return (
+            f" The event loop asks for each response, because {' and '.join(tools) or 'a tool'}"
+            " watches Django's handler."
+        )
+
     def _make_choice(self) -> Callable[[Any], Plan]:
         """Return what tells the plan for a scope."""
-        if getattr(self._handler, "handles_files", False):  # static files, without middleware
+        if self._handler._middleware_chain is None:  # static files
             return lambda scope: self._in_one_hop
-        if any(each.is_async_only for each in self.obstacles):
+        if self.obstacles.async_only:
             always = _on_loop(self._handler.stock)
             return lambda scope: always
         sync = self._in_one_hop
         if self._is_watched:
             sync = _on_loop(self._with_chain(in_one_hop(self._handler._middleware_chain)), False)
-        if not _has_async_views(get_resolver(get_urlconf())):
+        if not has_async_views():
             return lambda scope: sync
         run = flatten(self._handler._middleware_chain) if self._is_cut else None
         if run is None:
@@ -140,7 +151,7 @@ class Strategies:
     def _asynchronous(self) -> Plan:
         """Return the plan for async views below middleware that is more than hooks."""
         handler = self._handler
-        if any(each.is_sync_only for each in self.obstacles):
+        if self.obstacles.sync_only:
             # It calls the view from its thread in any case, so all that is around it may run there.
             chain = in_one_hop(handler._middleware_chain)
             return _on_loop(self._with_chain(chain)) if self._is_watched else _waiting(handler)
@@ -175,6 +186,11 @@ def _pass_on(response: Any, error: BaseException | None) -> Any:
     return response
 
 
+def has_async_views() -> bool:
+    """Tell whether the project's URLs lead to any async view."""
+    return _has_async_views(get_resolver(get_urlconf()))
+
+
 def _has_async_views(resolver: URLResolver) -> bool:
     return any(
         is_async(pattern.callback) if isinstance(pattern, URLPattern) else _has_async_views(pattern)
@@ -191,3 +207,23 @@ def _is_sync(scope: Any) -> bool:
         return not is_async(get_resolver().resolve(path or "/").func)
     except Exception:  # noqa: BLE001 - of the project's own code
         return True
+
+
+def describe(obstacles: Obstacles) -> str:
+    """Return a sentence that says what the project's middleware allows, and what is in the way."""
+    if obstacles.async_only:
+        names = ", ".join(obstacles.async_only)
+        return f"Requests go Django's asynchronous chain: {names} can only be asynchronous."
+    if obstacles.sync_only:
+        names = ", ".join(obstacles.sync_only)
+        return (
+            "Requests take one hop to a thread, and async views are called from that thread:"
+            f" {names} can only be synchronous."
+        )
+    if obstacles.dual:
+        names = ", ".join(obstacles.dual)
+        return (
+            "Requests of sync views take one hop to a thread, of async views one before and one"
+            f" after each run of hooks, which end at {names}."
+        )
+    return "Requests of sync views take one hop to a thread, of async views two."

@@ -42,10 +42,13 @@ class ThreadedASGIHandler(ASGIHandler):
         self._stock: ThreadedASGIHandler | None = None
         self._is_companion = False
         self.load_middleware(is_async=False)
-        if all(
-            getattr(type(self), name) is getattr(ThreadedASGIHandler, name) for name in _OVERRIDABLE
-        ):
+        if not self._is_changed():
             self._strategies = Strategies(self)
+
+    def _is_changed(self) -> bool:
+        """Tell whether a subclass has methods of its own that a request in a lane would miss."""
+        own = [getattr(type(self), name) for name in _OVERRIDABLE]
+        return own != [getattr(ThreadedASGIHandler, name) for name in _OVERRIDABLE]
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request; called by ``__call__``, which is left to whoever patches it."""

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from unittest import mock
 
 from asgiref.testing import ApplicationCommunicator
 from django.core import signals
 from django.test import SimpleTestCase, override_settings
 from django.urls import path
 
+from django_daphne.handlers import strategies
 from django_daphne.handlers.connections import close_all
 from django_daphne.handlers.lanes import LanePool
 from django_daphne.handlers.threaded import ThreadedASGIHandler
@@ -276,6 +278,8 @@ class HandlerTestCase(SimpleTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # Each handler says once which way its requests take; few tests want to hear it.
+        self.enterContext(mock.patch.object(strategies.logger, "disabled", True))
         self.pool = self.make_pool()
 
     def make_pool(self, limit: int = 4) -> LanePool:

@@ -87,14 +87,13 @@ class SubstitutionTests(HandlerTestCase):
         with override_settings(DAPHNE=settings):
             return get_asgi_application()
 
-    def test_not_asked_for(self):
-        """The project has not asked for threads: it gets Django's own handler, and no other."""
-        for settings in ({}, {"DJANGO_HANDLER": "stock"}):
-            self.assertIs(type(self.ask_for(**settings)), ASGIHandler)
+    def test_stock(self):
+        """The project wants Django's own handler: it gets that, and no other."""
+        self.assertIs(type(self.ask_for(DJANGO_HANDLER="stock")), ASGIHandler)
 
-    async def test_asked_for(self):
-        """The project asks for threads: Django's own function returns our handler, and so ours."""
-        with override_settings(DAPHNE=THREADED):
+    async def test_default(self):
+        """The project asks for nothing: Django's own function returns our handler, and so ours."""
+        with override_settings(DAPHNE={}):
             found = [get_asgi_application(), django_daphne.asgi.get_asgi_application()]
             found.append(django_daphne.asgi.load_application())
         for application in found:

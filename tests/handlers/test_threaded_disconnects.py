@@ -16,7 +16,7 @@ from django.urls import path
 from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
 
-from django_daphne.handlers import hop
+from django_daphne.handlers import client
 
 from .support import Exchange, Gate, HandlerTestCase, ask, happens, turns
 
@@ -79,7 +79,7 @@ class DisconnectTests(HandlerTestCase):
 
     def impatient(self) -> None:
         """Let handlers look after their client from the beginning."""
-        self.enterContext(mock.patch.object(hop, "_PATIENCE", 0))
+        self.enterContext(mock.patch.object(client, "_PATIENCE", 0))
 
     async def test_view(self):
         """The view runs: it goes on, and so does all that comes after it; nothing is sent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from unittest import mock
 
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler, StaticFilesHandler
 from django.contrib.staticfiles.management.commands.runserver import Command as StaticfilesCommand
@@ -11,6 +12,9 @@ from django.core.management.base import CommandError
 from django.core.management.commands.runserver import Command as DjangoCommand
 from django.test import SimpleTestCase, override_settings
 
+from django_daphne import conf
+from django_daphne.handlers.static_files import ThreadedStaticFilesHandler
+from django_daphne.handlers.threaded import ThreadedASGIHandler
 from django_daphne.management.commands import runserver
 from django_daphne.management.commands.runserver import Command
 from django_daphne.server import AccessRecord
@@ -51,6 +55,11 @@ class NextCommandTests(SimpleTestCase):
 class HandlerTests(SimpleTestCase):
     """The command serves the application, with static files where they belong."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        # Another test may have run a command in this process.
+        self.enterContext(mock.patch.object(conf, "_in_use", []))
+
     def handler(self, **options: bool) -> object:
         """Return what is served with these options."""
         given = {"use_asgi": True, "use_static_handler": True, "insecure_serving": False}
@@ -58,11 +67,14 @@ class HandlerTests(SimpleTestCase):
 
     def test_asgi(self):
         """The developer changes DEBUG and the options for static files."""
-        self.assertIsInstance(self.handler(), ASGIHandler)
-        self.assertIsInstance(self.handler(insecure_serving=True), ASGIStaticFilesHandler)
+        self.assertIs(type(self.handler()), ThreadedASGIHandler)
+        self.assertIsInstance(self.handler(insecure_serving=True), ThreadedStaticFilesHandler)
         with override_settings(DEBUG=True):
-            self.assertIsInstance(self.handler(), ASGIStaticFilesHandler)
-            self.assertNotIsInstance(self.handler(use_static_handler=False), ASGIStaticFilesHandler)
+            self.assertIsInstance(self.handler(), ThreadedStaticFilesHandler)
+            self.assertIs(type(self.handler(use_static_handler=False)), ThreadedASGIHandler)
+        with override_settings(DEBUG=True, DAPHNE={"DJANGO_HANDLER": "stock"}):
+            self.assertIs(type(self.handler()), ASGIStaticFilesHandler)
+            self.assertIs(type(self.handler(use_static_handler=False)), ASGIHandler)
 
     @override_settings(DEBUG=True, WSGI_APPLICATION=None)
     def test_wsgi(self):

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from ...asgi import load_application
+from ...handlers import prepare
 from ...server import (
     ConfigurationError,
     LifespanFailure,
@@ -64,7 +65,7 @@ class Command(BaseCommand):
         if options["check"]:
             self.stdout.write("The configuration is valid and the application loads.")
             return
-        self._serve(application, resolved.config, options["verbosity"])
+        self._serve(prepare(application), resolved.config, options["verbosity"])
 
     def _warn_of_development_settings(self) -> None:
         if settings.DEBUG:

@@ -19,6 +19,7 @@ from django.core.management.commands.runserver import Command as DjangoRunserver
 from ... import __version__
 from ...asgi import load_application
 from ...conf import DjangoConfig
+from ...handlers import make_static_files_handler, prepare
 from ...server import (
     AccessRecord,
     HTTPConfig,
@@ -101,7 +102,7 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         if not options["use_asgi"]:
             return super().get_handler(*args, **options)
         try:
-            application = self.get_application(options)
+            application = prepare(self.get_application(options))
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         # Without the staticfiles app there is no such option.
@@ -109,9 +110,7 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             settings.DEBUG or options.get("insecure_serving", False)
         )
         if serves_static:
-            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-
-            application = ASGIStaticFilesHandler(application)
+            application = make_static_files_handler(application)
         return application
 
     def get_application(self, options: Mapping[str, Any]) -> Any:

@@ -199,6 +199,7 @@ class ApplicationCycle:
             raise messages.no_type(message) from None
         if self._disconnected and not state.is_over:
             self._drop(kind)
+            await asyncio.sleep(0)  # or a stream that never waits would not hear of it either
             return
         if not is_legal:
             raise messages.unexpected_message(state, kind)
