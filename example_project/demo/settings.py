@@ -74,7 +74,8 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {
 if redis_url := os.environ.get("REDIS_URL"):
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [redis_url]},
+        # The layer waits for messages in Redis, for longer than redis-py 8 waits for any answer.
+        "CONFIG": {"hosts": [{"address": redis_url, "socket_timeout": None}]},
     }
 
 STATIC_URL = "static/"
