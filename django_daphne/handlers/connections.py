@@ -4,7 +4,10 @@ cache backends, which it would make anew for every request."""
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 from django.core.cache import caches
 from django.db import close_old_connections
@@ -46,8 +49,39 @@ def keep_caches() -> None:
             del caches[alias]
 
 
-def release() -> bool:
-    """Let go of connections that have had their time; false while one is in a transaction."""
+class Cursors:
+    """Notes which database cursors of a thread live on, as those of an iterator do."""
+
+    def __init__(self) -> None:
+        self._alive: WeakSet[Any] = WeakSet()
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Take note of what is executed in this thread."""
+        watched = databases.all()
+        for connection in watched:
+            connection.execute_wrappers.append(self._note)
+        try:
+            yield
+        finally:
+            for connection in watched:
+                connection.execute_wrappers.remove(self._note)
+
+    def _note(self, execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        self._alive.add(context["cursor"])
+        return execute(sql, params, many, context)
+
+    def __bool__(self) -> bool:
+        return bool(self._alive)
+
+
+def release(cursors: Cursors | None = None) -> bool:
+    """Let go of connections that have had their time; false while one is still needed.
+
+    That is one in a transaction, or with a cursor.
+    """
+    if cursors:
+        return False
     for connection in databases.all(initialized_only=True):
         if connection.connection is not None and (
             connection.in_atomic_block or not connection.autocommit

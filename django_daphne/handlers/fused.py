@@ -8,7 +8,6 @@ Django makes two hops for each. The innermost run takes resolving and rendering 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 from .lease import current_lease
@@ -21,39 +20,51 @@ Chain = Callable[[Any], Coroutine[Any, Any, Any]]
 def load_fused(handler: Any) -> None:
     """Load a handler's middleware for asynchronous use, fused where it can be."""
     # Django asks this for the link that goes into each middleware, the innermost first.
-    handler.adapt_method_mode = partial(_adapt, handler)
+    handler.adapt_method_mode = _Loader(handler).adapt
     handler.load_middleware(is_async=True)
 
 
-def _adapt(
-    handler: Any,
-    is_async: bool,
-    method: Any,
-    method_is_async: bool | None = None,
-    debug: bool = False,
-    name: str | None = None,
-) -> Any:
-    adapt = type(handler).adapt_method_mode
-    if method_is_async is None:  # a hook: they are called in lanes
-        return adapt(handler, False, method, method_is_async, debug, name)
-    adapted = adapt(handler, is_async, method, method_is_async, debug, name)
-    return _fuse(handler, method) if adapted is method and is_async else adapted
+class _Loader:
+    """What Django finds in the place of ``adapt_method_mode``."""
 
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        self._adapt = handler.adapt_method_mode
+        self._can_fuse: bool | None = None  # until the innermost link has come by
 
-def _fuse(handler: Any, link: Any) -> Any:
-    found = inside(link)
-    if is_view_caller(found, "_get_response_async"):
-        return whole(Pipeline(handler, Run(())))
-    hooks = hooks_of(found)
-    if hooks is None:
-        return link
-    inner = found.get_response
-    if isinstance(fused := getattr(inner, "fused", None), _Fused):
-        run = Run((hooks, *fused.run.members))
-        if fused.inner is None:
-            return whole(Pipeline(handler, run))
-        return _around(run, fused.inner)
-    return _around(Run((hooks,)), inner)
+    def adapt(
+        self,
+        is_async: bool,
+        method: Any,
+        method_is_async: bool | None = None,
+        debug: bool = False,
+        name: str | None = None,
+    ) -> Any:
+        """Return a link, or a hook, in the form in which it is called."""
+        if self._can_fuse is None:  # not if there is a tool's proxy: it wants to be called
+            self._can_fuse = is_view_caller(inside(method), "_get_response_async")
+        is_hook = method_is_async is None  # in a lane
+        adapted = self._adapt(
+            is_async and not (is_hook and self._can_fuse), method, method_is_async, debug, name
+        )
+        if self._can_fuse and is_async and not is_hook and adapted is method:
+            return self._fuse(method)
+        return adapted
+
+    def _fuse(self, link: Any) -> Any:
+        found = inside(link)
+        if is_view_caller(found, "_get_response_async"):
+            return whole(Pipeline(self._handler, Run(())))
+        hooks = hooks_of(found)
+        if hooks is None:
+            return link
+        inner = found.get_response
+        if isinstance(fused := getattr(inner, "fused", None), _Fused):
+            run = Run((hooks, *fused.run.members))
+            if fused.inner is None:
+                return whole(Pipeline(self._handler, run))
+            return _around(run, fused.inner)
+        return _around(Run((hooks,)), inner)
 
 
 class _Fused:

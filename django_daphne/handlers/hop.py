@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from dataclasses import replace
@@ -110,7 +110,7 @@ class Hop:
             if not self.is_over or (task is not None and task.cancelling()):
                 raise
 
-    async def parts(self, answer: Answer) -> AsyncIterator[bytes]:
+    async def parts(self, answer: Answer) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
         if answer.stream is not None:
             executor = self._lease if answer.keeps_lane else BorrowingExecutor(self._pool)

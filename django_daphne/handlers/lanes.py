@@ -8,7 +8,9 @@ stay warm and the others end, in their own thread, with what they opened.
 
 Jobs are of two kinds. Those that are *submitted* run sync views; ``limit`` of them run at once.
 Those that are *leased* a lane mostly wait for the event loop, as does a submitted job after it has
-stepped aside; they are bounded by ``total`` alone, which counts every lane.
+stepped aside; they are bounded by ``total`` alone, which counts every lane. Each kind has its own
+lanes, so that sync views never leave connections open in more than ``limit`` of them, unless all
+lanes there may be are in use.
 
 How many sync views run at once decides the speed of those that compute and the waiting of those
 that wait: under one interpreter lock more threads than a few only get in each other's way, and too
@@ -77,7 +79,7 @@ class LanePool:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._lanes: set[Lane] = set()
-        self._idle: list[Lane] = []
+        self._idle: dict[bool, list[Lane]] = {True: [], False: []}  # by the kind they served last
         self._counted = 0  # submitted jobs that run and have not stepped aside
         self._level = min(WARM_LANES, self._limit)
         self._waiting: deque[tuple[float, Job]] = deque()
@@ -95,12 +97,12 @@ class LanePool:
     @property
     def busy(self) -> int:
         """Return the number of lanes that have a job."""
-        return len(self._lanes) - len(self._idle)
+        return len(self._lanes) - len(self._idle[True]) - len(self._idle[False])
 
     @property
-    def running(self) -> int:
-        """Return the number of jobs that count for the limit."""
-        return self._counted
+    def is_crowded(self) -> bool:
+        """Tell whether lanes are getting scarce: a hint, for who would keep one."""
+        return 2 * len(self._lanes) > self._total
 
     def submit(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Run a job in a lane, now or when one is free; it must let nothing out.
@@ -144,10 +146,10 @@ class LanePool:
         """Let every lane end after what waits, for so many seconds; tell whether all have."""
         with self._lock:
             self._is_closed = True
-            lanes, idle = list(self._lanes), self._idle.copy()
-            self._idle.clear()
-            for lane in idle:
-                lane.take(None)
+            lanes = list(self._lanes)
+            for idle in self._idle.values():
+                while idle:
+                    idle.pop().take(None)
         deadline = None if timeout is None else time.monotonic() + timeout
         for lane in lanes:
             lane.join(None if deadline is None else max(deadline - time.monotonic(), 0.0))
@@ -156,19 +158,20 @@ class LanePool:
     # With the lock.
 
     def _has_room(self) -> bool:
-        return bool(self._idle) or len(self._lanes) < self._total
+        return len(self._lanes) < self._total or any(self._idle.values())
 
     def _give(self, job: Job, counts: bool) -> None:
         self._begin(counts)
-        if self._idle:
-            lane = self._idle.pop()
-            lane.counts = counts
-            lane.take(job)
-        else:
-            lane = Lane(self, job)
-            lane.counts = counts
+        if self._idle[counts]:
+            lane = self._idle[counts].pop()
+        elif len(self._lanes) < self._total:
+            lane = Lane(self)
             self._lanes.add(lane)
             lane.start()
+        else:
+            lane = self._idle[not counts].pop()
+        lane.counts = counts
+        lane.take(job)
 
     def _begin(self, counts: bool) -> None:
         self._begun += 1
@@ -239,28 +242,31 @@ class LanePool:
     def next_job(self, lane: Lane) -> Job | None:
         """Return a job that waits; without one the lane is idle from now on."""
         with self._lock:
-            self._counted -= lane.counts
-            lane.counts = False
-            if self._wanted:
-                self._begin(counts=False)
-                return self._wanted.popleft()[1]
-            if self._waiting and self._counted < self._level:
+            counted = lane.counts
+            self._counted -= counted
+            is_waiting = bool(self._waiting) and self._counted < self._level
+            if is_waiting and (counted or not self._has_room()):
                 lane.counts = True
                 self._begin(counts=True)
                 return self._waiting.popleft()[1]
+            if self._wanted:
+                lane.counts = False
+                self._begin(counts=False)
+                return self._wanted.popleft()[1]
             if self._is_closed:  # what waits is taken by those that run
                 lane.take(None)
             else:
-                self._idle.append(lane)
+                self._idle[counted].append(lane)
             return None
 
     def let_go(self, lane: Lane) -> bool:
         """Take an idle lane out; false when it has just been given a job."""
         with self._lock:
-            if lane not in self._idle:
-                return False
-            self._idle.remove(lane)
-            return True
+            for idle in self._idle.values():
+                if lane in idle:
+                    idle.remove(lane)
+                    return True
+            return False
 
     def end(self, lane: Lane) -> None:
         """Let a thread that is about to end close what it has opened, and forget it."""
@@ -277,11 +283,10 @@ class Lane(threading.Thread):
 
     counts = False  # its job is one of those that are limited
 
-    def __init__(self, pool: LanePool, job: Job) -> None:
+    def __init__(self, pool: LanePool) -> None:
         super().__init__(name="django-daphne-lane", daemon=True)
         self._pool = pool
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._inbox.put(job)
 
     def take(self, job: Job | None) -> None:
         """Take a job, or None for the end; the lane has none at the moment."""

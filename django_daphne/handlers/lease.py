@@ -8,13 +8,14 @@ import queue
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor, Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from threading import Lock
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context, sync_to_async
 
 from . import connections
 from .outbox import outbox
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from .lanes import Lane, LanePool
 
 T = TypeVar("T")
+
+# How asgiref takes code to a thread, as long as nobody watches that.
+_HOP: Final = {
+    name: function if type(function := vars(SyncToAsync)[name]) is FunctionType else None
+    for name in ("__call__", "thread_handler")
+}
+
+# Seconds that a stream keeps a lane for its next piece.
+STREAM_PATIENCE: Final = 1.0
 
 # Which executor asgiref takes for code that has to stay in the request's thread.
 sensitive: Final[Any] = SyncToAsync.thread_sensitive_context
@@ -99,6 +109,11 @@ class Lease(_LaneExecutor):
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """Call a function in the lane and return what it returns: one hop there and back."""
+        if [vars(SyncToAsync)[name] for name in _HOP] != list(_HOP.values()):
+            # A tool hands something on where asgiref changes threads: so asgiref has to do it.
+            executor: Any = self
+            hop = sync_to_async(function, thread_sensitive=False, executor=executor)
+            return await hop(*args)
         context = copy_context()
         future = self._loop.create_future()
         self.post(partial(self._work, context, future, function, args))
@@ -146,15 +161,17 @@ class BorrowingExecutor(_LaneExecutor):
     """Takes a lane from a pool when there is work, and gives it back when there is none.
 
     It is for what may last for hours and asks for a thread now and then. A lane without work is
-    kept for ``patience`` seconds, and as long as a connection of its is in a transaction.
+    kept for ``patience`` seconds, if there are others to be had, and as long as a database needs
+    the thread: in a transaction, or for a cursor.
     """
 
-    def __init__(self, pool: LanePool, patience: float = 0.0) -> None:
+    def __init__(self, pool: LanePool, patience: float = STREAM_PATIENCE) -> None:
         self._pool = pool
         self._patience = patience
         self._lock = Lock()
         self._calls: deque[Callable[[], object]] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._cursors = connections.Cursors()
         self._has_lane = False
         self._is_closed = False
 
@@ -169,38 +186,41 @@ class BorrowingExecutor(_LaneExecutor):
         self._pool.lease(self._work, asyncio.get_running_loop())
 
     def close(self) -> None:
-        """Let the lane go also in the middle of a transaction: nobody is there to end it."""
+        """Let the lane go in any case: nobody is there to end a transaction."""
         with self._lock:
             self._is_closed = True
             self._wake.put(None)
 
     def _work(self, _lane: Lane) -> None:
-        while True:
-            while self._calls:
-                self._calls.popleft()()
-            if self._has_come(self._patience):
-                continue
-            is_free = connections.release()
-            with self._lock:
-                if not self._calls and (is_free or self._is_closed):
-                    self._has_lane = False
-                    return
-            if not is_free:
-                self._has_come(None)
+        with self._cursors.watch():
+            while not self._lets_go():
+                while self._calls:
+                    self._calls.popleft()()
+                self._wait(0.0 if self._pool.is_crowded else self._patience)
 
-    def _has_come(self, patience: float | None) -> bool:
-        try:
-            self._wake.get(timeout=patience)
-        except queue.Empty:
+    def _lets_go(self) -> bool:
+        if self._calls:
             return False
-        return not self._is_closed or bool(self._calls)
+        is_free = connections.release(self._cursors)
+        if not (is_free or self._is_closed):
+            self._wait(None)
+        with self._lock:
+            if self._calls or not (is_free or self._is_closed):
+                return False
+            self._has_lane = False
+            return True
+
+    def _wait(self, patience: float | None) -> None:
+        if not self._is_closed:
+            with suppress(queue.Empty):
+                self._wake.get(timeout=patience)
 
 
 async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGenerator[bytes]:
     """Yield the pieces of an async iterator, whose calls of sync code go to an executor's lane."""
-    context = ThreadSensitiveContext()
+    context, before = ThreadSensitiveContext(), sensitive.get(None)
     SyncToAsync.context_to_thread_executor[context] = executor
-    token = sensitive.set(context)
+    sensitive.set(context)
     try:
         async with aclosing(aiter(stream)) as parts:
             async for part in parts:
@@ -208,4 +228,4 @@ async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGene
     finally:
         SyncToAsync.context_to_thread_executor.pop(context, None)
         executor.close()
-        sensitive.reset(token)
+        sensitive.set(before)

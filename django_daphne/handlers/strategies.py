@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,8 @@ _WATCHED: Final = {
     "get_response": {"_middleware_chain", "set_urlconf"},
     "get_response_async": {"_middleware_chain", "set_urlconf"},
 }
+# Paths whose kind of view is remembered; each is a few hundred bytes.
+_REMEMBERED: Final = 1024
 # What the steps of a request are cut out of.
 _CUT: Final = {
     "_get_response": {"resolve_request", "make_view_atomic", "process_exception_by_middleware"},
@@ -136,17 +138,18 @@ class Strategies:
             sync = _on_loop(self._with_chain(in_one_hop(self._handler._middleware_chain)), False)
         if not has_async_views():
             return lambda scope: sync
+        asynchronous = cache(self._asynchronous)
+        hint = Hint()
         run = flatten(self._handler._middleware_chain) if self._is_cut else None
-        if run is None:
-            asynchronous = cache(self._asynchronous)
-        else:
+        if run is not None:
             pipeline = Pipeline(self._handler, run)
-            if not self._is_watched:
-                both = Plan(pipeline.get_response)
-                return lambda scope: both
-            flat = _on_loop(self._with_chain(whole(pipeline)))
-            asynchronous = cache(lambda: flat)
-        return lambda scope: sync if copy_context().run(_is_sync, scope) else asynchronous()
+            if self._is_watched:
+                flat = _on_loop(self._with_chain(whole(pipeline)))
+            else:  # here a wrong hint costs nothing
+                flat = Plan(pipeline.get_response, waits=True)
+                sync = Plan(pipeline.get_response)
+            return lambda scope: sync if hint.is_sync(scope) else flat
+        return lambda scope: sync if hint.is_sync(scope) else asynchronous()
 
     def _asynchronous(self) -> Plan:
         """Return the plan for async views below middleware that is more than hooks."""
@@ -198,14 +201,30 @@ def _has_async_views(resolver: URLResolver) -> bool:
     )
 
 
-def _is_sync(scope: Any) -> bool:
-    """Tell what kind of view a path leads to; where none is found, a lane finds out why."""
-    prefix, path = get_script_prefix(scope).rstrip("/"), scope["path"]
+class Hint:
+    """Tells from the path alone what kind of view a request will come to.
+
+    It is wrong where middleware chooses the URLs or the path. Paths that are asked for often are
+    remembered.
+    """
+
+    def __init__(self) -> None:
+        self._is_sync = lru_cache(maxsize=_REMEMBERED)(self._resolve)
+
+    def is_sync(self, scope: Any) -> bool:
+        """Tell whether a request's view seems to be synchronous."""
+        return self._is_sync(get_resolver(), get_script_prefix(scope), scope["path"])
+
+    def _resolve(self, resolver: URLResolver, prefix: str, path: str) -> bool:
+        return copy_context().run(_is_sync, resolver, prefix.rstrip("/"), path)
+
+
+def _is_sync(resolver: URLResolver, prefix: str, path: str) -> bool:
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         path = path[len(prefix) :]
     try:
-        return not is_async(get_resolver().resolve(path or "/").func)
-    except Exception:  # noqa: BLE001 - of the project's own code
+        return not is_async(resolver.resolve(path or "/").func)
+    except Exception:  # noqa: BLE001 - of the project's own code: a lane finds out why
         return True
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import io
+from contextlib import aclosing
 from typing import Any, Final
 
 from django.core.exceptions import RequestAborted
@@ -93,9 +94,10 @@ class ThreadedASGIHandler(ASGIHandler):
             for chunk, last in self.chunk_bytes(answer.content):
                 await send({"type": "http.response.body", "body": chunk, "more_body": not last})
         else:
-            async for part in hop.parts(answer):
-                for chunk, _ in self.chunk_bytes(part):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with aclosing(hop.parts(answer)) as parts:
+                async for part in parts:
+                    for chunk, _ in self.chunk_bytes(part):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if not hop.is_over:
                 await send({"type": "http.response.body"})
 
