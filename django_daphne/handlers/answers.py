@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from django.core.files.base import File
 from django.http import FileResponse
+from django.http.response import HttpResponseBase, ResponseHeaders
 
 _PATHSEND: Final = "http.response.pathsend"
 _ZEROCOPYSEND: Final = "http.response.zerocopysend"
@@ -44,10 +45,10 @@ def make_answer(response: Any, scope: Any, context: Context) -> Answer:
     """Return an answer; ``context`` is what the loop's side gets to know of the request's."""
     headers = [
         (
-            name.encode("ascii") if isinstance(name, str) else bytes(name),
+            _NAMES.get(name) or _encode_name(name),
             value.encode("latin1") if isinstance(value, str) else bytes(value),
         )
-        for name, value in response.items()
+        for name, value in _items(response)
     ]
     for cookie in response.cookies.values():
         headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
@@ -59,6 +60,26 @@ def make_answer(response: Any, scope: Any, context: Context) -> Answer:
     elif isinstance(response, FileResponse):
         message = _file_message(response, scope.get("extensions") or {})
     return Answer(response.status_code, headers, content, stream, message, context)
+
+
+def _items(response: Any) -> Any:
+    """Return pairs of names and values; without a look-up for each, if they are Django's own."""
+    headers = response.headers
+    if type(headers) is ResponseHeaders and type(response).items is HttpResponseBase.items:
+        return vars(headers)["_store"].values()
+    return response.items()
+
+
+def _encode_name(name: Any) -> bytes:
+    encoded = name.encode("ascii") if isinstance(name, str) else bytes(name)
+    if len(_NAMES) < _MAX_NAMES:
+        _NAMES[name] = encoded
+    return encoded
+
+
+# Names of headers that were encoded before, the first of them.
+_NAMES: Final[dict[Any, bytes]] = {}
+_MAX_NAMES: Final = 256
 
 
 def _file_message(response: FileResponse, extensions: Any) -> dict[str, Any] | None:

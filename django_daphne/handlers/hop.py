@@ -71,7 +71,7 @@ class Hop:
         self._waiter: asyncio.Future[None] | None = None
         self._began = time.monotonic()
         self._client: ClientWatch | None = None
-        self._lease = Lease(self._loop)  # for what is pending
+        self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
         self._view: asyncio.Task[None] | None = None
         self._sender: asyncio.Task[None] | None = None
         self._entrusted: Answer | None = None  # whose body is the loop's
@@ -79,8 +79,10 @@ class Hop:
         self._is_closed = False
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
-        self._window = threading.Semaphore(_WINDOW)
         self._outcome: tuple[Any, BaseException | None] = (None, None)
+        # Made by the lane when they are needed.
+        self._lease: Any = None
+        self._window: threading.Semaphore | None = None
         # The lane's own.
         self._request: Any = None
         self._response: Any = None
@@ -126,7 +128,7 @@ class Hop:
             if isinstance(part, BaseException):
                 raise part
             yield part
-            self._window.release()
+            self._let_more_come(1)
 
     def let_client_go(self) -> None:
         """Take note that the client has its answer: it may leave now."""
@@ -231,9 +233,13 @@ class Hop:
             self._sender.cancel()
         if self._view is not None:
             self._view.cancel()
-        self._window.release(_WINDOW)
-        for task in self._lease.nested:
+        self._let_more_come(_WINDOW)
+        for task in self._nested:
             task.cancel()
+
+    def _let_more_come(self, pieces: int) -> None:
+        if self._window is not None:
+            self._window.release(pieces)
 
     # In the lane.
 
@@ -263,7 +269,7 @@ class Hop:
         self._post(error)
 
     def _enter(self) -> None:
-        enter_lane(self._loop, self._context, self._lease.nested)
+        enter_lane(self._loop, self._context, self._nested)
         connections.restore_caches()
 
     def _first(self, lane: Lane) -> Pending | None:
@@ -281,6 +287,7 @@ class Hop:
             response = self._respond()
             if type(response) is Pending:
                 connections.keep_caches()
+                self._lease = Lease(self._loop, self._outbox, self._nested)
                 current_lease.set(self._lease)
                 sensitive.set(self._lease.context)
                 return response
@@ -354,7 +361,7 @@ class Hop:
         """Close a response after its body, in whichever lane."""
 
         def close() -> None:
-            enter_lane(self._loop, context, self._lease.nested)
+            enter_lane(self._loop, context, self._nested)
             connections.restore_caches()
             self._close()
             connections.keep_caches()
@@ -372,19 +379,23 @@ class Hop:
                 connections.keep_caches()
             else:
                 answer = replace(answer, keeps_lane=True)
+                self._lease = Lease(self._loop, self._outbox, self._nested)
                 self._pool.step_aside(lane)
             self._post(answer)
             if not self._has_left:
                 self._lease.serve()
             return
-        self._post(answer)
         if answer.content is None and not answer.is_for_loop:
-            self._send_pieces(lane, response)
+            self._send_pieces(lane, answer, response)
+        else:
+            self._post(answer)
 
-    def _send_pieces(self, lane: Lane, response: Any) -> None:
+    def _send_pieces(self, lane: Lane, answer: Answer, response: Any) -> None:
+        self._window = window = threading.Semaphore(_WINDOW)
+        self._post(answer)
         self._pool.step_aside(lane)
         for part in response:
-            self._window.acquire()
+            window.acquire()
             if self.is_over:
                 return
             self._post(part)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context, sync_to_async
 
 from . import connections
-from .outbox import outbox
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from .lanes import Lane, LanePool
@@ -78,11 +78,14 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
 class Lease(_LaneExecutor):
     """The lane that runs a request, while the loop says what is to be done in it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, outbox: Outbox, nested: list[asyncio.Task[Any]]
+    ) -> None:
+        """Make what a lane then serves. ``nested`` is for the tasks of async_to_sync."""
         self._loop = loop
-        self._outbox = outbox(loop)
+        self._outbox = outbox
+        self._nested = nested
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self.nested: list[asyncio.Task[Any]] = []  # async_to_sync of sync code, on the loop
         # An object of our own: it lets tasks that a view leaves behind go on when we are gone.
         self.context = ThreadSensitiveContext()
 
@@ -139,7 +142,7 @@ class Lease(_LaneExecutor):
             self._outbox.post(partial(_succeed, future, result))
 
     def _call(self, context: Context, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-        enter_lane(self._loop, context, self.nested)
+        enter_lane(self._loop, context, self._nested)
         return function(*args)
 
 

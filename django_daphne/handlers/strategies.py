@@ -78,9 +78,26 @@ def are_plain(watched: dict[str, set[str]]) -> bool:
     return all(is_plain(vars(base.BaseHandler)[name], names) for name, names in watched.items())
 
 
-def _look() -> list[tuple[Any, CodeType | None]]:
-    found = [vars(base.BaseHandler)[name] for name in _WATCHED]
-    return [(function, getattr(function, "__code__", None)) for function in found]
+def _look() -> list[tuple[str, Any, CodeType | None]]:
+    found = vars(base.BaseHandler)
+    return [(name, found[name], getattr(found[name], "__code__", None)) for name in _WATCHED]
+
+
+def _is_as_found(found: list[tuple[str, Any, CodeType | None]]) -> bool:
+    methods = vars(base.BaseHandler)
+    for name, function, code in found:
+        if methods[name] is not function or getattr(function, "__code__", None) is not code:
+            return False
+    return True
+
+
+def _tool(function: Any) -> str:
+    """Return the package whose function is in Django's place, or an empty string."""
+    for maker in (function, getattr(function, "_self_wrapper", None), type(function)):
+        package: str = (getattr(maker, "__module__", None) or "").partition(".")[0]
+        if package not in ("", "builtins", "django", "wrapt"):
+            return package
+    return ""
 
 
 _ORIGINAL: Final = _look() if are_plain(_WATCHED) else None
@@ -102,29 +119,36 @@ class Strategies:
         """Return what to do with a request; None is to leave it to Django."""
         if getattr(AsyncToSync.executors, "current", None) is not None:
             return None  # somebody's thread waits for us, with what is open in it
-        if self._found != (found := _look()):  # somebody has patched Django, or gone again
-            self._found, self._choose = found, None
+        if not _is_as_found(self._found):  # somebody has patched Django, or gone again
+            self._found, self._choose = _look(), None
         if self._choose is None:
             try:
                 self._choose = self._make_choice()
             except Exception:  # noqa: BLE001 - of the project's URLs: a lane tells its developer
                 return self._in_one_hop
-            logger.info("%s%s", describe(self.obstacles), self._describe_watchers())
+            logger.info("%s", self._describe())
         return self._choose(scope)
 
     @property
     def _is_watched(self) -> bool:
         return self._found != _ORIGINAL
 
-    def _describe_watchers(self) -> str:
-        if not self._is_watched:
-            return ""
-        modules = {getattr(function, "__module__", "") for function, _ in self._found}
-        tools = sorted({name.partition(".")[0] for name in modules} - {"django"})
-        return (
-            f" The event loop asks for each response, because {' and '.join(tools) or 'a tool'}"
-            " watches Django's handler."
-        )
+    def _describe(self) -> str:
+        obstacles = self.obstacles
+        text = describe(obstacles)
+        is_flat = not (obstacles.async_only or obstacles.sync_only or obstacles.dual)
+        if is_flat and has_async_views() and not flatten(self._handler._middleware_chain):
+            text = (
+                "Requests of sync views take one hop to a thread, of async views one around each"
+                " middleware, because a tool wraps these."
+            )
+        if self._is_watched:
+            tools = sorted(
+                set(filter(None, map(_tool, (function for _, function, _ in self._found))))
+            )
+            names = " and ".join(tools) or "a tool"
+            text += f" The event loop asks for each response, because {names} watches Django."
+        return text
 
     def _make_choice(self) -> Callable[[Any], Plan]:
         """Return what tells the plan for a scope."""
