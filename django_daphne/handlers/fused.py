@@ -88,7 +88,7 @@ def whole(pipeline: Pipeline) -> Chain:
             result = await response.call()
         except Exception as raised:  # noqa: BLE001 - handed on
             error = raised
-        return await lease.run(response.complete, result, error)
+        return await lease.run(response.complete, result, error, is_last=True)
 
     vars(answer)["fused"] = _Fused(pipeline.run, None)
     return answer
@@ -106,7 +106,7 @@ def _around(run: Run, inner: Chain) -> Chain:
             except Exception as raised:  # noqa: BLE001 - in making the response for an error
                 error = raised
         if run.is_left or error is not None:
-            response = await lease.run(run.leave, request, response, depth, error)
+            response = await lease.run(run.leave, request, response, depth, error, is_last=True)
         return response
 
     vars(answer)["fused"] = _Fused(run, inner)
@@ -117,6 +117,6 @@ def in_one_hop(chain: Callable[[Any], Any]) -> Chain:
     """Return a synchronous chain as a coroutine function: all of it in the request's lane."""
 
     async def answer(request: Any) -> Any:
-        return await current_lease.get().run(chain, request)
+        return await current_lease.get().run(chain, request, is_last=True)
 
     return answer

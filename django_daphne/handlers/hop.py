@@ -147,8 +147,14 @@ class Hop:
         """Take note that nobody waits for the lane any more; it goes on to its end."""
         self.let_client_go()
         if not self._is_closed:
-            self._abandon()
+            if not self.is_over:
+                self._abandon()
             self._close_later()
+
+    async def view_ended(self) -> None:
+        """Wait for an async view that has been cancelled: it may have something to put in order."""
+        if self._view is not None:
+            await asyncio.wait([self._view])
 
     async def _next(self) -> Any:
         """Return what comes from the lane."""

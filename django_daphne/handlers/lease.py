@@ -110,50 +110,64 @@ class Lease(_LaneExecutor):
         """Take no more of it: asgiref makes a thread for who comes later."""
         SyncToAsync.context_to_thread_executor.pop(self.context, None)
 
-    async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function in the lane and return what it returns: one hop there and back."""
+    async def run(self, function: Callable[..., T], *args: Any, is_last: bool = False) -> T:
+        """Call a function in the lane and return what it returns: one hop there and back.
+
+        A lane cannot be stopped, so a task that is cancelled waits for its end and is cancelled
+        then, or not at all when this ``is_last`` of what was to be done.
+        """
         if [vars(SyncToAsync)[name] for name in _HOP] != list(_HOP.values()):
             # A tool hands something on where asgiref changes threads: so asgiref has to do it.
             executor: Any = self
             hop = sync_to_async(function, thread_sensitive=False, executor=executor)
             return await hop(*args)
         context = copy_context()
-        future = self._loop.create_future()
-        self.post(partial(self._work, context, future, function, args))
-        try:
-            result: T = await future
-        finally:
-            context.run(sensitive.set, sensitive.get(None))
-            _restore_context(context)
+        call = _Call(partial(context.run, self._call, context, function, args))
+        self.post(partial(self._work, call))
+        cancelled: asyncio.CancelledError | None = None
+        while not call.is_done:
+            call.waiter = self._loop.create_future()
+            try:
+                await call.waiter
+            except asyncio.CancelledError as error:
+                cancelled = error
+        context.run(sensitive.set, sensitive.get(None))
+        _restore_context(context)
+        if cancelled is not None and not is_last:
+            raise cancelled
+        if call.error is not None:
+            raise call.error
+        result: T = call.result
         return result
 
-    def _work(
-        self,
-        context: Context,
-        future: asyncio.Future[T],
-        function: Callable[..., T],
-        args: tuple[Any, ...],
-    ) -> None:
+    def _work(self, call: _Call) -> None:
         try:
-            result = context.run(self._call, context, function, args)
+            call.result = call.make()
         except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
-            self._outbox.post(partial(_fail, future, error))
-        else:
-            self._outbox.post(partial(_succeed, future, result))
+            call.error = error
+        self._outbox.post(call.done)
 
     def _call(self, context: Context, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         enter_lane(self._loop, context, self._nested)
         return function(*args)
 
 
-def _succeed(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
-        future.set_result(result)
+class _Call:
+    """What a lane is to call, and what came of it; but for that it belongs to the loop."""
 
+    __slots__ = ("error", "is_done", "make", "result", "waiter")
 
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+        self.waiter: asyncio.Future[None] | None = None
+
+    def done(self) -> None:
+        self.is_done = True
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
 
 # The lane of the request that a coroutine belongs to.

@@ -71,6 +71,7 @@ class ThreadedASGIHandler(ASGIHandler):
                 await hop.closed()
         finally:
             hop.leave()
+            await hop.view_ended()
 
     async def _read_body(self, receive: Any) -> Any:
         """Return the body as a file: in memory if it came in one piece, as it mostly does."""
