@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import _restore_context
 from django.core import signals
-from django.core.handlers import exception
 from django.core.handlers.asgi import get_script_prefix
 from django.http import FileResponse
 from django.urls import set_script_prefix
@@ -28,7 +27,7 @@ from .client import ClientWatch
 from .lanes import Lane
 from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, iterate, sensitive
 from .outbox import outbox
-from .views import Pending
+from .views import Pending, internal_error
 
 if TYPE_CHECKING:
     from .strategies import Plan
@@ -199,9 +198,12 @@ class Hop:
             self._outcome = (None, asyncio.CancelledError())
             self._go_on()
             return
-        task = self._view = asyncio.Task(
-            self._call(pending), loop=self._loop, context=self._context, **_AT_ONCE
-        )
+        call = self._call(pending)
+        if self._plan.is_watched:  # also for new tasks
+            task = self._loop.create_task(call, context=self._context)
+        else:
+            task = asyncio.Task(call, loop=self._loop, context=self._context, **_AT_ONCE)
+        self._view = task
         if task.done():
             self._go_on()
         else:  # later: until then the context is the task's
@@ -330,12 +332,7 @@ class Hop:
         if self.is_over and isinstance(error, asyncio.CancelledError):
             raise error  # it is ours: the client left while the view waited for the loop
         logger.error("A view raised %r: %a", error, self._scope["path"])
-        try:
-            raise RuntimeError(f"The view raised {type(error).__name__}") from error
-        except RuntimeError as replacement:
-            response: Any = exception.response_for_exception(self._request, replacement)
-        response._resource_closers.append(self._request.close)
-        return response
+        return internal_error(self._request, error)
 
     def _finish(self, lane: Lane) -> None:
         """Say what there is to say, then close."""

@@ -55,12 +55,13 @@ class Plan:
     """What to do in a lane: ``respond`` returns a response, or what is Pending.
 
     A plan that ``waits`` does not count for the limit of sync views, and one that ``steps_aside``
-    counts no more once something is pending.
+    counts no more once something is pending. One that ``is_watched`` is made for tools.
     """
 
     respond: Callable[[Any], Any]
     waits: bool = False
     steps_aside: bool = True
+    is_watched: bool = False
 
 
 def is_plain(function: Any, names: set[str]) -> bool:
@@ -204,7 +205,7 @@ def _on_loop(handler: ThreadedASGIHandler, waits: bool = True) -> Plan:
     def respond(request: Any) -> Pending:
         return Pending(partial(handler.get_response_async, request), _pass_on)
 
-    return Plan(respond, waits, steps_aside=waits)
+    return Plan(respond, waits, steps_aside=waits, is_watched=not are_plain(_WATCHED))
 
 
 def _pass_on(response: Any, error: BaseException | None) -> Any:

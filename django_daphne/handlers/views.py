@@ -151,3 +151,13 @@ def _settle(request: Any, response: Any) -> Any:
             "%s: %s", response.reason_phrase, request.path, response=response, request=request
         )
     return response
+
+
+def internal_error(request: Any, error: BaseException) -> Any:
+    """Return the answer for what would have ended the process, or a task that is not its own."""
+    try:
+        raise RuntimeError(f"The view raised {type(error).__name__}") from error
+    except RuntimeError as replacement:
+        response: Any = exception.response_for_exception(request, replacement)
+    response._resource_closers.append(request.close)
+    return response
