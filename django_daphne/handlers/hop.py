@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import Context, copy_context
@@ -26,7 +25,7 @@ from .answers import Answer, make_answer
 from .client import ClientWatch
 from .lanes import Lane
 from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, iterate, sensitive
-from .outbox import outbox
+from .outbox import Mailbox, outbox
 from .views import Pending, internal_error
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ class Hop:
         self._outbox = outbox(self._loop)
         self._context = copy_context()
         self._inherited = sensitive.get(None)
-        self._arrived: deque[Any] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._mail = Mailbox(self._loop)
         self._began = time.monotonic()
         self._client: ClientWatch | None = None
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
@@ -157,10 +155,7 @@ class Hop:
 
     async def _next(self) -> Any:
         """Return what comes from the lane."""
-        while not self._arrived:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        item = self._arrived.popleft()
+        item = await self._mail.get()
         if item is _CLOSED:
             self._is_closed = True
         return item
@@ -173,10 +168,7 @@ class Hop:
             self._entrusted = item
             if self._is_closing:
                 self._close_later()
-        self._arrived.append(item)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._mail.put(item)
 
     def _close_later(self) -> None:
         """Have the response closed in a lane, if it was left to the loop to say when."""
