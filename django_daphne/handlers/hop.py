@@ -24,7 +24,15 @@ from . import connections
 from .answers import Answer, make_answer
 from .client import ClientWatch
 from .lanes import Lane
-from .lease import BorrowingExecutor, Lease, current_lease, enter_lane, iterate, sensitive
+from .lease import (
+    LOOK_AFTER_LOOP,
+    BorrowingExecutor,
+    Lease,
+    current_lease,
+    enter_lane,
+    iterate,
+    sensitive,
+)
 from .outbox import Mailbox, outbox
 from .views import Pending, internal_error
 
@@ -76,10 +84,10 @@ class Hop:
         self._is_closed = False
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
-        self._outcome: tuple[Any, BaseException | None] = (None, None)
+        self._outcome: tuple[Any, BaseException | None] = (None, asyncio.CancelledError())
         # Made by the lane when they are needed.
         self._lease: Any = None
-        self._window: threading.Semaphore | None = None
+        self._window: Any = None
         # The lane's own.
         self._request: Any = None
         self._response: Any = None
@@ -125,7 +133,7 @@ class Hop:
             if isinstance(part, BaseException):
                 raise part
             yield part
-            self._let_more_come(1)
+            self._window.release()
 
     def let_client_go(self) -> None:
         """Take note that the client has its answer: it may leave now."""
@@ -187,7 +195,6 @@ class Hop:
         """Begin with what is pending; its outcome goes back to the lane."""
         self._lease.open()
         if self.is_over:
-            self._outcome = (None, asyncio.CancelledError())
             self._go_on()
             return
         call = self._call(pending)
@@ -233,13 +240,10 @@ class Hop:
             self._sender.cancel()
         if self._view is not None:
             self._view.cancel()
-        self._let_more_come(_WINDOW)
+        if self._window is not None:
+            self._window.release(_WINDOW)
         for task in self._nested:
             task.cancel()
-
-    def _let_more_come(self, pieces: int) -> None:
-        if self._window is not None:
-            self._window.release(pieces)
 
     # In the lane.
 
@@ -250,14 +254,12 @@ class Hop:
             if self._plan.steps_aside:
                 self._pool.step_aside(lane)
             self._post(pending)
-            self._lease.serve()
+            if not self._lease.serve():
+                self.is_over = True
             self._context.run(self._second, lane, pending)
-        return None if self._has_left else self._say_closed
+        return None if self._has_left else self._post
 
-    def _say_closed(self) -> None:
-        self._post(_CLOSED)
-
-    def _post(self, item: Any) -> None:
+    def _post(self, item: Any = _CLOSED) -> None:
         self._outbox.post(partial(self._take, item))
 
     def _fail(self, error: BaseException) -> None:
@@ -362,7 +364,7 @@ class Hop:
             connections.keep_caches()
 
         context.run(close)
-        return self._say_closed
+        return self._post
 
     def _answer(self, lane: Lane, response: Any) -> None:
         context = copy_context()
@@ -390,7 +392,8 @@ class Hop:
         self._post(answer)
         self._pool.step_aside(lane)
         for part in response:
-            window.acquire()
+            while not (window.acquire(timeout=LOOK_AFTER_LOOP) or self.is_over):
+                self.is_over = self._loop.is_closed()
             if self.is_over:
                 return
             self._post(part)

@@ -34,6 +34,9 @@ _HOP: Final = {
 # Seconds that a stream keeps a lane for its next piece.
 STREAM_PATIENCE: Final = 1.0
 
+# Seconds after which a thread that waits for a loop looks whether that is still there.
+LOOK_AFTER_LOOP: Final = 5.0
+
 # Which executor asgiref takes for code that has to stay in the request's thread.
 sensitive: Final[Any] = SyncToAsync.thread_sensitive_context
 
@@ -97,9 +100,17 @@ class Lease(_LaneExecutor):
         """Let ``serve`` return when all that was posted is done."""
         self._calls.put(None)
 
-    def serve(self) -> None:
-        """Do what comes, until the end; in the lane."""
-        while (call := self._calls.get()) is not None:
+    def serve(self) -> bool:
+        """Do what comes in the lane, until the end; false when the loop is gone without a word."""
+        while True:
+            try:
+                call = self._calls.get(timeout=LOOK_AFTER_LOOP)
+            except queue.Empty:
+                if self._loop.is_closed():
+                    return False
+                continue
+            if call is None:
+                return True
             call()
 
     def open(self) -> None:
