@@ -19,6 +19,7 @@ from .conf import (
     GROUPS,
     OPTIONS,
     DjangoConfig,
+    find_contradictions,
     get_django_config,
     get_setting,
     read_other_settings,
@@ -102,7 +103,10 @@ def check_contradictions(app_configs: Any = None, **kwargs: Any) -> list[CheckMe
     hint = "In settings.DAPHNE the key of a flag is its name in upper case, with underscores."
     return [
         Error(text, hint=hint, id=f"{APP}.E005")
-        for text in contradictions(resolved.config, resolved.origins)
+        for text in (
+            *contradictions(resolved.config, resolved.origins),
+            *find_contradictions(resolved),
+        )
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from django.conf import settings
 
-from .server import Group, Layer, Resolved, all_options, option, resolve
+from .server import ConfigurationError, Group, Layer, Resolved, all_options, option, resolve
 
 
 class DjangoConfig(Group, title="Django"):
@@ -55,7 +55,21 @@ def get_config(flags: Mapping[str, Any] | None = None) -> Resolved:
     `flags` maps field names to what the command line gave. Raise ConfigurationError with a line for
     every problem found.
     """
-    return resolve(flags or {}, os.environ, get_setting(), read_other_settings(), GROUPS)
+    resolved = resolve(flags or {}, os.environ, get_setting(), read_other_settings(), GROUPS)
+    if problems := find_contradictions(resolved):
+        raise ConfigurationError("\n".join(problems))
+    return resolved
+
+
+def find_contradictions(resolved: Resolved) -> list[str]:
+    """Return a line for each pair of values for Django that rule each other out."""
+    config: Any = resolved.extra[DjangoConfig]
+    if config.threads_total is None or config.threads_total > config.threads:
+        return []
+    return [
+        f"THREADS_TOTAL is {config.threads_total}; expected more than THREADS, which is"
+        f" {config.threads}: async views and streams have what is left."
+    ]
 
 
 def use_config(resolved: Resolved) -> Resolved:

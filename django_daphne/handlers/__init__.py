@@ -81,7 +81,7 @@ def _pool(threads: int, total: int | None, idle_timeout: float | None) -> LanePo
 
 
 def make_pool(threads: int, total: int | None, idle_timeout: float | None) -> LanePool:
-    """Return new lanes, which end with the interpreter."""
+    """Return new lanes, which end with the interpreter: so many for sync views, and in all."""
     from .connections import close_all
     from .lanes import LanePool
 

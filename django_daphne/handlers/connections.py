@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -89,6 +89,15 @@ def release(cursors: Cursors | None = None) -> bool:
             return False
     close_old_connections()
     return True
+
+
+def drop_transactions() -> None:
+    """Close connections that somebody has left in a transaction: there is nobody to end it."""
+    for connection in databases.all(initialized_only=True):
+        if connection.in_atomic_block and not connection.allow_thread_sharing:
+            with suppress(Exception):  # of a server that may be gone
+                connection.close()
+            del databases[connection.alias]  # it remembers that it was closed too early
 
 
 def close_all() -> None:

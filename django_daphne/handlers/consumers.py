@@ -22,7 +22,7 @@ class ConsumerLanes:
     def __init__(self, application: Any, threads: int, idle_timeout: float | None) -> None:
         """Wrap an application; threads are started when they are needed."""
         self._application = application
-        pool = make_pool(threads, threads, idle_timeout)
+        pool = make_pool(0, threads, idle_timeout)  # all of them leased
         patience = 60.0 if idle_timeout is None else idle_timeout
         self._lanes = [BorrowingExecutor(pool, patience) for _ in range(threads)]
         self._connections = dict.fromkeys(self._lanes, 0)

@@ -72,7 +72,7 @@ class Hop:
         self._loop = asyncio.get_running_loop()
         self._outbox = outbox(self._loop)
         self._context = copy_context()
-        self._inherited = sensitive.get(None)
+        self._outer = ((sensitive, sensitive.get(None)), (current_lease, current_lease.get()))
         self._mail = Mailbox(self._loop)
         self._began = time.monotonic()
         self._client: ClientWatch | None = None
@@ -85,10 +85,9 @@ class Hop:
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
         self._outcome: tuple[Any, BaseException | None] = (None, asyncio.CancelledError())
-        # Made by the lane when they are needed.
+        # Made by the lane, the first two when they are needed.
         self._lease: Any = None
         self._window: Any = None
-        # The lane's own.
         self._request: Any = None
         self._response: Any = None
         self._has_left = False  # without closing the response
@@ -257,6 +256,7 @@ class Hop:
             if not self._lease.serve():
                 self.is_over = True
             self._context.run(self._second, lane, pending)
+            connections.drop_transactions()
         return None if self._has_left else self._post
 
     def _post(self, item: Any = _CLOSED) -> None:
@@ -270,13 +270,13 @@ class Hop:
             error = replacement
         self._post(error)
 
-    def _enter(self) -> None:
-        enter_lane(self._loop, self._context, self._nested)
+    def _enter(self, context: Context) -> None:
+        enter_lane(self._loop, context, self._nested)
         connections.restore_caches()
 
     def _first(self, lane: Lane) -> Pending | None:
         """Do all that the request asks for, up to what is pending; let nothing out."""
-        self._enter()
+        self._enter(self._context)
         try:
             set_script_prefix(get_script_prefix(self._scope))
             signals.request_started.send(sender=type(self._handler), scope=self._scope)
@@ -310,7 +310,7 @@ class Hop:
 
     def _second(self, lane: Lane, pending: Pending) -> None:
         """Go on with the outcome of what was pending; let nothing out."""
-        self._enter()
+        self._enter(self._context)
         response, error = self._outcome
         try:
             if isinstance(error, _FATAL):
@@ -358,8 +358,7 @@ class Hop:
         """Close a response after its body, in whichever lane."""
 
         def close() -> None:
-            enter_lane(self._loop, context, self._nested)
-            connections.restore_caches()
+            self._enter(context)
             self._close()
             connections.keep_caches()
 
@@ -368,7 +367,8 @@ class Hop:
 
     def _answer(self, lane: Lane, response: Any) -> None:
         context = copy_context()
-        context.run(sensitive.set, self._inherited)
+        for variable, value in self._outer:
+            context.run(variable.set, value)
         answer = make_answer(response, self._scope, context)
         if answer.is_for_loop and not self.is_over:
             self._has_left = connections.release()

@@ -8,9 +8,9 @@ stay warm and the others end, in their own thread, with what they opened.
 
 Jobs are of two kinds. Those that are *submitted* run sync views; ``limit`` of them run at once.
 Those that are *leased* a lane mostly wait for the event loop, as does a submitted job after it has
-stepped aside; they are bounded by ``total`` alone, which counts every lane. Each kind has its own
-lanes, so that sync views never leave connections open in more than ``limit`` of them, unless all
-lanes there may be are in use.
+stepped aside; there are as many as ``total`` leaves, which counts every lane. Each kind has lanes
+of its own: sync views leave no connections open in more than ``limit`` of them, and what waits for
+long never takes the last one away.
 
 How many sync views run at once decides the speed of those that compute and the waiting of those
 that wait: under one interpreter lock more threads than a few only get in each other's way, and too
@@ -67,9 +67,12 @@ class LanePool:
         on_end: Callable[[], object] = lambda: None,
         total: int | None = None,
     ) -> None:
-        """Make a pool without threads. ``on_end`` is called in each lane before its thread ends."""
+        """Make a pool without threads. ``on_end`` is called in each lane before its thread ends.
+
+        ``total`` is above ``limit``; without one it is 4 times that.
+        """
         self._limit = limit
-        self._total = max(total or 4 * limit, limit)
+        self._total = total or 4 * limit
         self._idle_timeout = idle_timeout
         self._on_end = on_end
         self._warned = float("-inf")
@@ -114,20 +117,17 @@ class LanePool:
             now = time.monotonic()
             if now - self._measured[0] >= _MEASURE:
                 self._measure(now)
-            if self._counted < self._level and self._has_room():
+            if self._counted < self._level and self._has_room(counts=True):
                 self._give(job, counts=True)
             else:
                 self._waiting.append((now, job))
                 self._look_after(loop)
 
     def lease(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        """Run a job that mostly waits in a lane, now or as soon as there are fewer than ``total``.
-
-        It must let nothing out.
-        """
+        """Run a job that mostly waits in a lane, now or when one is free; it lets nothing out."""
         with self._lock:
             self._is_closed = False
-            if self._has_room():
+            if self._has_room(counts=False):
                 self._give(job, counts=False)
             else:
                 self._wanted.append((time.monotonic(), job))
@@ -139,7 +139,7 @@ class LanePool:
             if lane.counts:
                 lane.counts = False
                 self._counted -= 1
-                if self._waiting and self._counted < self._level and self._has_room():
+                if self._waiting and self._counted < self._level and self._has_room(counts=True):
                     self._give(self._waiting.popleft()[1], counts=True)
 
     def close(self, timeout: float | None) -> bool:
@@ -157,8 +157,13 @@ class LanePool:
 
     # With the lock.
 
-    def _has_room(self) -> bool:
-        return len(self._lanes) < self._total or any(self._idle.values())
+    def _has_room(self, counts: bool) -> bool:
+        if self._idle[counts]:
+            return True
+        if counts:  # the others are only too many where sync views have stepped aside
+            return len(self._lanes) < self._total or bool(self._idle[False])
+        others = len(self._lanes) - self._counted - len(self._idle[True])
+        return others < self._total - self._limit
 
     def _give(self, job: Job, counts: bool) -> None:
         self._begin(counts)
@@ -169,7 +174,7 @@ class LanePool:
             self._lanes.add(lane)
             lane.start()
         else:
-            lane = self._idle[not counts].pop()
+            lane = self._idle[False].pop()
         lane.counts = counts
         lane.take(job)
 
@@ -208,7 +213,7 @@ class LanePool:
             if self._waiting and now - self._waiting[0][0] >= GROWTH_DELAY:
                 if self._level < self._limit and not (self._is_busy and self._begun > begun):
                     self._level += 1
-                if self._counted < self._level and self._has_room():
+                if self._counted < self._level and self._has_room(counts=True):
                     self._give(self._waiting.popleft()[1], counts=True)
             if self._waiting or self._wanted:
                 self._look_again(loop)
@@ -220,14 +225,13 @@ class LanePool:
         """Return what to say of jobs that wait because there are no more threads to be had."""
         if now - self._warned < _WARNING_INTERVAL:
             return ""
+        limit, total = self._limit, self._total
+        beyond = f"{total - limit} threads of async views and streams (THREADS_TOTAL)"
+        is_crowded = not self._has_room(counts=True)
         for waiting, is_full, what in (
-            (self._wanted, True, f"{self._total} threads (THREADS_TOTAL)"),
-            (self._waiting, not self._has_room(), f"{self._total} threads (THREADS_TOTAL)"),
-            (
-                self._waiting,
-                self._counted >= self._limit,
-                f"{self._limit} threads of sync views (THREADS)",
-            ),
+            (self._wanted, True, beyond),
+            (self._waiting, is_crowded, f"{total} threads (THREADS_TOTAL)"),
+            (self._waiting, self._counted >= limit, f"{limit} threads of sync views (THREADS)"),
         ):
             if waiting and is_full and now - waiting[0][0] >= _WORTH_A_WARNING:
                 self._warned = now
@@ -245,7 +249,7 @@ class LanePool:
             counted = lane.counts
             self._counted -= counted
             is_waiting = bool(self._waiting) and self._counted < self._level
-            if is_waiting and (counted or not self._has_room()):
+            if is_waiting and (counted or not self._has_room(counts=True)):
                 lane.counts = True
                 self._begin(counts=True)
                 return self._waiting.popleft()[1]

@@ -15,7 +15,13 @@ from threading import Lock
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext, _restore_context, sync_to_async
+from asgiref.sync import (
+    AsyncToSync,
+    SyncToAsync,
+    ThreadSensitiveContext,
+    _restore_context,
+    sync_to_async,
+)
 
 from . import connections
 from .outbox import Outbox
@@ -127,6 +133,9 @@ class Lease(_LaneExecutor):
         A lane cannot be stopped, so a task that is cancelled waits for its end and is cancelled
         then, or not at all when this ``is_last`` of what was to be done.
         """
+        if getattr(AsyncToSync.executors, "current", None) is not None:
+            # The lane stands in async_to_sync, above us: it takes from there what is to be done.
+            return await sync_to_async(function, thread_sensitive=True)(*args)
         if [vars(SyncToAsync)[name] for name in _HOP] != list(_HOP.values()):
             # A tool hands something on where asgiref changes threads: so asgiref has to do it.
             executor: Any = self
@@ -182,7 +191,7 @@ class _Call:
 
 
 # The lane of the request that a coroutine belongs to.
-current_lease: ContextVar[Lease] = ContextVar("current_lease")
+current_lease: ContextVar[Any] = ContextVar("current_lease", default=None)
 
 
 class BorrowingExecutor(_LaneExecutor):
@@ -229,11 +238,14 @@ class BorrowingExecutor(_LaneExecutor):
     def _lets_go(self) -> bool:
         if self._calls:
             return False
-        is_free = connections.release(self._cursors)
-        if not (is_free or self._is_closed):
+        if not connections.release(self._cursors):
             self._wait(None)
+            if not self._is_closed:
+                return False
+            connections.drop_transactions()
+            connections.release()
         with self._lock:
-            if self._calls or not (is_free or self._is_closed):
+            if self._calls:
                 return False
             self._has_lane = False
             return True
