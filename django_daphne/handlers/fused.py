@@ -8,11 +8,15 @@ Django makes two hops for each. The innermost run takes resolving and rendering 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
+
+from django.conf import settings
+from django.urls import set_urlconf
 
 from .lease import current_lease
 from .middleware import Run, hooks_of, inside, is_view_caller
-from .views import Pending, Pipeline
+from .views import Pending, Pipeline, settle
 
 Chain = Callable[[Any], Coroutine[Any, Any, Any]]
 
@@ -88,6 +92,8 @@ def whole(pipeline: Pipeline) -> Chain:
             result = await response.call()
         except Exception as raised:  # noqa: BLE001 - handed on
             error = raised
+        if not (error or pipeline.run.members or pipeline.is_unfinished(result)):
+            return result
         return await lease.run(response.complete, result, error, is_last=True)
 
     vars(answer)["fused"] = _Fused(pipeline.run, None)
@@ -120,3 +126,27 @@ def in_one_hop(chain: Callable[[Any], Any]) -> Chain:
         return await current_lease.get().run(chain, request, is_last=True)
 
     return answer
+
+
+class FusedPipeline:
+    """A fused chain whose outermost run goes into the request's first hop, and into its last."""
+
+    def __init__(self, link: Chain) -> None:
+        """Take a chain apart that ``load_fused`` has made."""
+        fused = getattr(link, "fused", None)
+        self._run, self._inner = Run(()), link
+        if isinstance(fused, _Fused) and fused.inner is not None:
+            self._run, self._inner = fused.run, fused.inner
+
+    def get_response(self, request: Any) -> Any:
+        """Do as ``BaseHandler.get_response``, up to what is Pending; in a lane."""
+        set_urlconf(settings.ROOT_URLCONF)
+        response, depth, error = self._run.enter(request)
+        if response is None and error is None:
+            return Pending(partial(self._inner, request), partial(self._complete, request))
+        return settle(request, self._run.leave(request, response, depth, error))
+
+    def _complete(self, request: Any, response: Any, error: BaseException | None) -> Any:
+        __traceback_hide__ = True
+        depth = len(self._run.members)
+        return settle(request, self._run.leave(request, response, depth, error))

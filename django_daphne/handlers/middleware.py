@@ -119,7 +119,9 @@ class Run:
                 return response, depth + 1, None
         return None, len(self.members), None
 
-    def leave(self, request: Any, response: Any, depth: int, error: Exception | None = None) -> Any:
+    def leave(
+        self, request: Any, response: Any, depth: int, error: BaseException | None = None
+    ) -> Any:
         """Let the hooks see a response, the innermost of ``depth`` first; return the last one's.
 
         An error in the place of the response is answered by the innermost layer.

@@ -27,7 +27,7 @@ from django.core.handlers import base
 from django.core.handlers.asgi import get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
-from .fused import in_one_hop, load_fused, whole
+from .fused import FusedPipeline, in_one_hop, load_fused, whole
 from .middleware import Obstacles, find_obstacles, flatten
 from .views import Pending, Pipeline, is_async
 
@@ -187,7 +187,9 @@ class Strategies:
             return _on_loop(handler.stock)
         fused = handler.companion()
         load_fused(fused)
-        return _on_loop(fused)
+        if self._is_watched:
+            return _on_loop(fused)
+        return Plan(FusedPipeline(fused._middleware_chain).get_response, waits=True)
 
     def _with_chain(self, chain: Any) -> ThreadedASGIHandler:
         companion = self._handler.companion()

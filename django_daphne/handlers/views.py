@@ -6,6 +6,7 @@ the event loop.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -129,22 +130,30 @@ class Pipeline:
             failure = raised
         return self.run.leave(request, response, len(self.run.members), failure)
 
+    def is_unfinished(self, response: Any) -> bool:
+        """Tell whether there is anything to be done with what a view has returned."""
+        return (
+            response is None
+            or asyncio.iscoroutine(response)
+            or callable(getattr(response, "render", None))
+        )
+
     def get_response(self, request: Any) -> Any:
         """Do as ``BaseHandler.get_response``, or return what is Pending; in a lane."""
         set_urlconf(settings.ROOT_URLCONF)
         response = self.respond(request)
         if type(response) is Pending:
             return Pending(response.call, partial(self._settle_later, request, response))
-        return _settle(request, response)
+        return settle(request, response)
 
     def _settle_later(
         self, request: Any, pending: Pending, response: Any, error: BaseException | None
     ) -> Any:
         __traceback_hide__ = True
-        return _settle(request, pending.complete(response, error))
+        return settle(request, pending.complete(response, error))
 
 
-def _settle(request: Any, response: Any) -> Any:
+def settle(request: Any, response: Any) -> Any:
     response._resource_closers.append(request.close)
     if response.status_code >= 400:
         log_response(
