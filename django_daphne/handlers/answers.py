@@ -7,10 +7,12 @@ import os
 import stat
 from contextvars import Context
 from dataclasses import dataclass
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any, Final
 
 from django.core.files.base import File
+from django.core.files.utils import FileProxyMixin
 from django.http import FileResponse
 from django.http.response import HttpResponseBase, ResponseHeaders
 
@@ -84,33 +86,38 @@ _MAX_NAMES: Final = 256
 
 def _file_message(response: FileResponse, extensions: Any) -> dict[str, Any] | None:
     """Return what makes the server send a response's file, if that is all of its body."""
-    file: Any = response.file_to_stream  # None once somebody has put something around it
-    name = getattr(file, "name", None)
-    if not (extensions and isinstance(name, str) and Path(name).is_absolute()):
-        return None
-    descriptor = _descriptor(file)
-    if descriptor is None:
+    # It is None once somebody has put something around it.
+    file = _innermost(response.file_to_stream) if extensions else None
+    if file is None:
         return None
     try:
-        offset, status = file.tell(), os.fstat(descriptor)
-        length = int(response.headers["Content-Length"])
+        offset, descriptor = file.tell(), file.fileno()
+        length, status = int(response.headers["Content-Length"]), os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or length != status.st_size - offset:
             return None
         if _ZEROCOPYSEND in extensions:
             return {"type": _ZEROCOPYSEND, "file": descriptor, "offset": offset, "count": length}
-        if _PATHSEND in extensions and offset == 0:
+        name = file.name
+        if _PATHSEND in extensions and offset == 0 and isinstance(name, str):
             there = Path(name).stat()
             if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
-                return {"type": _PATHSEND, "path": name}
+                return {"type": _PATHSEND, "path": str(Path(name).absolute())}
     except (OSError, ValueError, KeyError):
         pass
     return None
 
 
-def _descriptor(file: Any) -> int | None:
-    """Return the descriptor of a file that gives what is in it, and not something made of it."""
-    while isinstance(file, File) or type(file).__module__ == "tempfile":
-        file = file.file
-    if isinstance(file, io.BufferedReader | io.BufferedRandom) and isinstance(file.raw, io.FileIO):
-        return file.fileno()
-    return file.fileno() if isinstance(file, io.FileIO) else None
+def _innermost(file: Any) -> Any:
+    """Return the file of the system that is in one of Django's, or None for what changes it."""
+    while type(file) is not io.FileIO:
+        kind = type(file)
+        if kind in (io.BufferedReader, io.BufferedRandom):
+            return file if type(file.raw) is io.FileIO else None
+        is_proxy = isinstance(file, File) and getattr_static(kind, "read") is _PROXY_READ
+        if not (is_proxy or kind.__module__ == "tempfile"):
+            return None
+        file = getattr(file, "file", None)
+    return file
+
+
+_PROXY_READ: Final = vars(FileProxyMixin)["read"]

@@ -24,7 +24,7 @@ class ConsumerLanes:
         self._application = application
         pool = make_pool(0, threads, idle_timeout)  # all of them leased
         patience = 60.0 if idle_timeout is None else idle_timeout
-        self._lanes = [BorrowingExecutor(pool, patience) for _ in range(threads)]
+        self._lanes = [BorrowingExecutor(pool, patience, yields=False) for _ in range(threads)]
         self._connections = dict.fromkeys(self._lanes, 0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -22,17 +21,10 @@ from django.urls import set_script_prefix
 
 from . import connections
 from .answers import Answer, make_answer
+from .awaited import Awaited
 from .client import ClientWatch
 from .lanes import Lane
-from .lease import (
-    LOOK_AFTER_LOOP,
-    BorrowingExecutor,
-    Lease,
-    current_lease,
-    enter_lane,
-    iterate,
-    sensitive,
-)
+from .lease import LOOK_AFTER_LOOP, Lease, current_lease, enter_lane, for_stream, iterate, sensitive
 from .outbox import Mailbox, outbox
 from .views import Pending, internal_error
 
@@ -50,8 +42,6 @@ _FATAL: Final = (SystemExit, KeyboardInterrupt, asyncio.CancelledError)
 
 GONE: Any = object()  # in the place of an answer: the client left
 _CLOSED: Final = object()  # request_finished was sent
-# A view that does not wait for anything has its outcome at once.
-_AT_ONCE: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Hop:
@@ -77,14 +67,14 @@ class Hop:
         self._began = time.monotonic()
         self._client: ClientWatch | None = None
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
-        self._view: asyncio.Task[None] | None = None
+        self._awaited: Awaited | None = None
         self._sender: asyncio.Task[None] | None = None
         self._entrusted: Answer | None = None  # whose body is the loop's
+        self._streams = False
         self._is_closing = False
         self._is_closed = False
         # Read in the lane.
         self.is_over = False  # the client left, or nobody waits any more
-        self._outcome: tuple[Any, BaseException | None] = (None, asyncio.CancelledError())
         # Made by the lane, the first two when they are needed.
         self._lease: Any = None
         self._window: Any = None
@@ -97,6 +87,9 @@ class Hop:
         (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
         self._client = ClientWatch(receive, self._client_left)
         answer = await self._next()
+        if type(answer) is Awaited:
+            answer.begin(self._loop, is_watched=True)
+            answer = await self._next()
         if isinstance(answer, BaseException):
             raise answer
         if not self.is_over:
@@ -104,6 +97,7 @@ class Hop:
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
         _restore_context(answer.context)
+        self._streams = answer.content is None
         return answer  # type: ignore[no-any-return]
 
     async def while_wanted(self, sending: Coroutine[Any, Any, None]) -> None:
@@ -119,7 +113,7 @@ class Hop:
     async def parts(self, answer: Answer) -> AsyncGenerator[bytes]:
         """Yield the pieces of a stream, until its end or until the client leaves."""
         if answer.stream is not None:
-            executor = self._lease if answer.keeps_lane else BorrowingExecutor(self._pool)
+            executor = self._lease if answer.keeps_lane else for_stream(self._pool)
             async with aclosing(iterate(answer.stream, executor)) as parts:
                 async for part in parts:
                     if self.is_over:
@@ -157,8 +151,8 @@ class Hop:
 
     async def view_ended(self) -> None:
         """Wait for an async view that has been cancelled: it may have something to put in order."""
-        if self._view is not None:
-            await asyncio.wait([self._view])
+        if self._awaited is not None:
+            await self._awaited.ended()
 
     async def _next(self) -> Any:
         """Return what comes from the lane."""
@@ -168,9 +162,15 @@ class Hop:
         return item
 
     def _take(self, item: Any) -> None:
-        if isinstance(item, Pending):
-            self._await(item)
-            return
+        if type(item) is Awaited:
+            self._awaited = item
+            if self.is_over:
+                item.cancel()
+                return
+            if not self._plan.is_watched:
+                item.begin(self._loop, is_watched=False)
+                return
+            # Later: who watches tasks takes it for a child of the one that waits.
         if isinstance(item, Answer) and item.is_for_loop:
             self._entrusted = item
             if self._is_closing:
@@ -188,48 +188,17 @@ class Hop:
                 close = partial(self._close_in_lane, answer.context.copy())
                 self._pool.lease(close, self._loop)
 
-    # What is pending.
-
-    def _await(self, pending: Pending) -> None:
-        """Begin with what is pending; its outcome goes back to the lane."""
-        self._lease.open()
-        if self.is_over:
-            self._go_on()
-            return
-        call = self._call(pending)
-        if self._plan.is_watched:  # also for new tasks
-            task = self._loop.create_task(call, context=self._context)
-        else:
-            task = asyncio.Task(call, loop=self._loop, context=self._context, **_AT_ONCE)
-        self._view = task
-        if task.done():
-            self._go_on()
-        else:  # later: until then the context is the task's
-            task.add_done_callback(self._go_on)
-
-    async def _call(self, pending: Pending) -> None:
-        _restore_context(self._context)  # asgiref's own values belong to this thread now
-        try:
-            self._outcome = (await pending.call(), None)
-        except BaseException as error:  # noqa: BLE001 - handed on
-            self._outcome = (None, error)
-
-    def _go_on(self, _task: object = None) -> None:
-        self._view = None
-        self._lease.close()
-        self._lease.end()
-
     # The client.
 
     def _client_left(self) -> None:
         if not self._is_closed:
-            logger.info(
-                "The client left after %.1f s; the view of %s %a %s",
-                time.monotonic() - self._began,
-                self._scope["method"],
-                self._scope["path"],
-                "goes on to its end" if self._view is None else "is cancelled",
-            )
+            if self._streams:
+                fate = "its stream is closed"
+            else:
+                fate = "its view is cancelled" if self._awaited else "its view goes on to its end"
+            duration = time.monotonic() - self._began
+            method, path = self._scope["method"], self._scope["path"]
+            logger.info("The client of %s %a left after %.1f s; %s", method, path, duration, fate)
             self._abandon()
             self._take(GONE)
 
@@ -237,8 +206,8 @@ class Hop:
         self.is_over = True
         if self._sender is not None:
             self._sender.cancel()
-        if self._view is not None:
-            self._view.cancel()
+        if self._awaited is not None:
+            self._awaited.cancel()
         if self._window is not None:
             self._window.release(_WINDOW)
         for task in self._nested:
@@ -248,14 +217,14 @@ class Hop:
 
     def _run(self, lane: Lane) -> Callable[[], None] | None:
         """Do the job of a lane; return what it says when it is free again."""
-        pending = self._context.run(self._first, lane)
-        if pending is not None:
+        awaited = self._context.run(self._first, lane)
+        if awaited is not None:
             if self._plan.steps_aside:
                 self._pool.step_aside(lane)
-            self._post(pending)
-            if not self._lease.serve():
+            self._post(awaited)
+            if not awaited.wait():
                 self.is_over = True
-            self._context.run(self._second, lane, pending)
+            self._context.run(self._second, lane, awaited)
             connections.drop_transactions()
         return None if self._has_left else self._post
 
@@ -274,7 +243,7 @@ class Hop:
         enter_lane(self._loop, context, self._nested)
         connections.restore_caches()
 
-    def _first(self, lane: Lane) -> Pending | None:
+    def _first(self, lane: Lane) -> Awaited | None:
         """Do all that the request asks for, up to what is pending; let nothing out."""
         self._enter(self._context)
         try:
@@ -289,10 +258,7 @@ class Hop:
             response = self._respond()
             if type(response) is Pending:
                 connections.keep_caches()
-                self._lease = Lease(self._loop, self._outbox, self._nested)
-                current_lease.set(self._lease)
-                sensitive.set(self._lease.context)
-                return response
+                return Awaited(response, self._context, self._outbox, self._nested)
             self._response = response
         except BaseException as error:  # noqa: BLE001 - the same
             self._fail(error)
@@ -308,15 +274,14 @@ class Hop:
         except _FATAL as error:
             return self._survive(error)
 
-    def _second(self, lane: Lane, pending: Pending) -> None:
+    def _second(self, lane: Lane, awaited: Awaited) -> None:
         """Go on with the outcome of what was pending; let nothing out."""
         self._enter(self._context)
-        response, error = self._outcome
         try:
-            if isinstance(error, _FATAL):
-                self._response = self._survive(error)
+            if isinstance(awaited.error, _FATAL):
+                self._response = self._survive(awaited.error)
             else:
-                self._response = pending.complete(response, error)
+                self._response = awaited.complete()
         except BaseException as raised:  # noqa: BLE001 - handed on, to whoever waits
             self._fail(raised)
         self._finish(lane)
@@ -376,7 +341,7 @@ class Hop:
                 connections.keep_caches()
             else:
                 answer = replace(answer, keeps_lane=True)
-                self._lease = Lease(self._loop, self._outbox, self._nested)
+                self._lease = Lease(self._outbox, self._nested)
                 self._pool.step_aside(lane)
             self._post(answer)
             if not self._has_left:

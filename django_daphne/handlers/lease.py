@@ -38,7 +38,7 @@ _HOP: Final = {
 }
 
 # Seconds that a stream keeps a lane for its next piece.
-STREAM_PATIENCE: Final = 1.0
+_STREAM_PATIENCE: Final = 1.0
 
 # Seconds after which a thread that waits for a loop looks whether that is still there.
 LOOK_AFTER_LOOP: Final = 5.0
@@ -87,11 +87,8 @@ def _fulfil(future: Future[T], call: Callable[[], T]) -> None:
 class Lease(_LaneExecutor):
     """The lane that runs a request, while the loop says what is to be done in it."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, outbox: Outbox, nested: list[asyncio.Task[Any]]
-    ) -> None:
+    def __init__(self, outbox: Outbox, nested: list[asyncio.Task[Any]]) -> None:
         """Make what a lane then serves. ``nested`` is for the tasks of async_to_sync."""
-        self._loop = loop
         self._outbox = outbox
         self._nested = nested
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
@@ -112,7 +109,7 @@ class Lease(_LaneExecutor):
             try:
                 call = self._calls.get(timeout=LOOK_AFTER_LOOP)
             except queue.Empty:
-                if self._loop.is_closed():
+                if self._outbox.is_closed:
                     return False
                 continue
             if call is None:
@@ -142,11 +139,12 @@ class Lease(_LaneExecutor):
             hop = sync_to_async(function, thread_sensitive=False, executor=executor)
             return await hop(*args)
         context = copy_context()
-        call = _Call(partial(context.run, self._call, context, function, args))
+        loop = asyncio.get_running_loop()
+        call = _Call(partial(context.run, self._call, loop, context, function, args))
         self.post(partial(self._work, call))
         cancelled: asyncio.CancelledError | None = None
         while not call.is_done:
-            call.waiter = self._loop.create_future()
+            call.waiter = loop.create_future()
             try:
                 await call.waiter
             except asyncio.CancelledError as error:
@@ -167,8 +165,14 @@ class Lease(_LaneExecutor):
             call.error = error
         self._outbox.post(call.done)
 
-    def _call(self, context: Context, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-        enter_lane(self._loop, context, self._nested)
+    def _call(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: Context,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+    ) -> T:
+        enter_lane(loop, context, self._nested)
         return function(*args)
 
 
@@ -198,13 +202,14 @@ class BorrowingExecutor(_LaneExecutor):
     """Takes a lane from a pool when there is work, and gives it back when there is none.
 
     It is for what may last for hours and asks for a thread now and then. A lane without work is
-    kept for ``patience`` seconds, if there are others to be had, and as long as a database needs
-    the thread: in a transaction, or for a cursor.
+    kept for ``patience`` seconds, and as long as a database needs the thread: in a transaction, or
+    for a cursor. Who ``yields`` keeps none for nothing when others may want it.
     """
 
-    def __init__(self, pool: LanePool, patience: float = STREAM_PATIENCE) -> None:
+    def __init__(self, pool: LanePool, patience: float, *, yields: bool) -> None:
         self._pool = pool
         self._patience = patience
+        self._yields = yields
         self._lock = Lock()
         self._calls: deque[Callable[[], object]] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -233,7 +238,8 @@ class BorrowingExecutor(_LaneExecutor):
             while not self._lets_go():
                 while self._calls:
                     self._calls.popleft()()
-                self._wait(0.0 if self._pool.is_crowded else self._patience)
+                is_wanted = self._yields and self._pool.is_crowded
+                self._wait(0.0 if is_wanted else self._patience)
 
     def _lets_go(self) -> bool:
         if self._calls:
@@ -254,6 +260,11 @@ class BorrowingExecutor(_LaneExecutor):
         if not self._is_closed:
             with suppress(queue.Empty):
                 self._wake.get(timeout=patience)
+
+
+def for_stream(pool: LanePool) -> BorrowingExecutor:
+    """Return what takes lanes for a stream: it may be one of thousands."""
+    return BorrowingExecutor(pool, _STREAM_PATIENCE, yields=True)
 
 
 async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGenerator[bytes]:

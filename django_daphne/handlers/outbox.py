@@ -17,6 +17,12 @@ class Outbox:
         self._calls: deque[Callable[[], object]] = deque()
         self._is_due = False
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the loop has ended; from any thread."""
+        loop = self._loop()
+        return loop is None or loop.is_closed()
+
     def belongs_to(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Tell whether this is the outbox of a loop."""
         return self._loop() is loop

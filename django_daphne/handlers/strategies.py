@@ -259,7 +259,7 @@ def describe(obstacles: Obstacles) -> str:
     """Return a sentence that says what the project's middleware allows, and what is in the way."""
     if obstacles.async_only:
         names = ", ".join(obstacles.async_only)
-        return f"Requests go Django's asynchronous chain: {names} can only be asynchronous."
+        return f"Requests go by Django's asynchronous chain: {names} can only be asynchronous."
     if obstacles.sync_only:
         names = ", ".join(obstacles.sync_only)
         return (

@@ -58,7 +58,7 @@ class ThreadedASGIHandler(ASGIHandler):
             await super(ThreadedASGIHandler, self.stock).handle(scope, receive, send)
             return
         try:
-            body_file = await self._read_body(receive)
+            body_file = await self.read_body(receive)
         except RequestAborted:
             return
         hop = Hop(self, plan, scope, body_file)
@@ -73,7 +73,7 @@ class ThreadedASGIHandler(ASGIHandler):
             hop.leave()
             await hop.view_ended()
 
-    async def _read_body(self, receive: Any) -> Any:
+    async def read_body(self, receive: Any) -> Any:
         """Return the body as a file: in memory if it came in one piece, as it mostly does."""
         first = await receive()
         if first["type"] == "http.request" and not first.get("more_body", False):
@@ -83,7 +83,7 @@ class ThreadedASGIHandler(ASGIHandler):
         async def receive_again() -> Any:
             return messages.pop() if messages else await receive()
 
-        return await self.read_body(receive_again)
+        return await super().read_body(receive_again)
 
     async def _send(self, answer: Answer, hop: Hop, send: Any) -> None:
         """Send an answer, piece by piece where it is a stream."""
