@@ -16,7 +16,7 @@ django := $(if $(DJANGO),"django$(DJANGO)")
 # An extra is installed once for each state of pyproject.toml: its stamp remembers.
 stamp := $(VENV)/.installed
 
-.PHONY: help demo test heavy compliance django-suites check format docs bench matrix ci clean
+.PHONY: help demo test heavy compliance django-suites addons check format docs bench matrix ci clean
 .DEFAULT_GOAL := help
 # Half an environment would count as a whole one the next time.
 .DELETE_ON_ERROR:
@@ -40,6 +40,9 @@ compliance: $(stamp)-test ## Run Autobahn's WebSocket test suite; it needs a Pyt
 
 django-suites: $(stamp)-test ## Run Django's own tests with our handler in the place of Django's.
 	$(bin)/python -m tests.django_suites $(ARGS)
+
+addons: $(stamp)-test $(stamp)-addons ## Compare packages around Django under our handler and Django's.
+	$(bin)/python runtests.py --tag addons $(ARGS)
 
 check: $(stamp)-test $(stamp)-dev ## Lint, compare the layout and check the types.
 	@status=0; for tool in "ruff check" "ruff format --check" mypy; do \

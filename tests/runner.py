@@ -22,6 +22,9 @@ from django.test.utils import iter_test_cases  # type: ignore[attr-defined]  # n
 HEAVY = "heavy"
 """The tag of tests that run only when they are asked for by it."""
 
+ADDONS, FULL = "addons", "full"
+"""The tags of tests of packages around Django, and of those that run only when asked for."""
+
 MISSING = "missing:"
 """How the reason of a skip begins when a program or a library is not installed."""
 
@@ -129,6 +132,8 @@ class Runner(DiscoverRunner):
         self.tally = Tally()
         if HEAVY not in self.tags:
             self.exclude_tags.add(HEAVY)
+        if ADDONS not in self.tags:
+            self.exclude_tags.add(FULL)
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
