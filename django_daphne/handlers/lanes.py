@@ -253,8 +253,7 @@ class LanePool:
                 lane.counts = True
                 self._begin(counts=True)
                 return self._waiting.popleft()[1]
-            if self._wanted:
-                lane.counts = False
+            if self._wanted and not counted:
                 self._begin(counts=False)
                 return self._wanted.popleft()[1]
             if self._is_closed:  # what waits is taken by those that run
