@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,9 +91,18 @@ Sample = Speed | Memory
 
 
 def measure(
-    peer: Peer, scenario: Scenario, load: Load, *, python: Path, cores: Cores, folder: Path
+    peer: Peer,
+    scenario: Scenario,
+    load: Load,
+    *,
+    variables: Mapping[str, str],
+    python: Path,
+    cores: Cores,
+    folder: Path,
 ) -> Sample:
     """Return one sample of `peer` in `scenario`; `folder` is for files of this run only.
+
+    `variables` are those of the environment that the scenario has prepared.
 
     Raises BenchmarkError, with the name of the server and of the scenario, when the server does
     not start, answers wrongly, closes connections or lets requests fail.
@@ -103,7 +113,9 @@ def measure(
         allowed = _raise_limit(scenario.count + SPARE_DESCRIPTORS)
         count = min(scenario.count, allowed - SPARE_DESCRIPTORS)
     try:
-        with running(peer, scenario, python, cores.server, folder) as server:
+        with running(
+            peer, scenario, variables, python=python, core=cores.server, folder=folder
+        ) as server:
             server.wait()
             if isinstance(scenario, Loading):
                 sample: Sample = _load_twice(scenario, server, load, python, cores, folder)
@@ -126,6 +138,9 @@ def _load_twice(
         )
         if seconds:
             sample = _load([*pinned(cores.client), *command], scenario, server, seconds)
+    # Before the first answer the warm-up may well be over.
+    if not sample.answers:
+        raise BenchmarkError("no answer was counted")
     return sample
 
 

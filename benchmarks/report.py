@@ -30,7 +30,10 @@ CLIENT_BUSY = 0.9
 UNSTEADY = 1.1
 
 COMPARED = ("min..max", "times", "by round", "at best")
-SPEED_HEADS = ("server", "answers/s", *COMPARED, "p50 ms", "p99 ms", "us", "core", "client")
+SPEED_HEADS = (
+    *("server", "answers/s", *COMPARED, "p50 ms", "p99 ms"),
+    *("us", "times us", "core", "client"),
+)
 MEMORY_HEADS = ("server", "KiB each", *COMPARED, "used", "open", "MiB before", "us")
 
 
@@ -38,8 +41,8 @@ MEMORY_HEADS = ("server", "KiB each", *COMPARED, "used", "open", "MiB before", "
 class Report:
     """Hold a finished comparison.
 
-    `base` is the name of the server to which the ratios refer; `versions` are by distribution,
-    with Python's under "python".
+    `base` is the name of the server to which the ratios refer, or the first where it has no
+    samples; `versions` are by distribution, with Python's under "python".
     """
 
     started: datetime
@@ -72,8 +75,9 @@ class Report:
             'by medians; "by round" is the smallest and the largest such ratio within one round, '
             '"at best" that of the best rounds.',
             '"us" is the processor time of the server for an answer, or for a WebSocket and its '
-            'first message, in microseconds; "core" and "client" are the parts of their cores '
-            "that server and client kept busy.",
+            f'first message, in microseconds; "times us" is how many times that of {self.base} it '
+            'is; "core" and "client" are the parts of their cores that server and client kept '
+            "busy.",
             '"KiB each" is what the server\'s memory (resident set) has grown by for each open '
             'WebSocket, "used" the same after a message and its echo on each; "MiB before" is the '
             "memory of the whole server before.",
@@ -101,6 +105,7 @@ class Report:
                         name: {
                             "ratio": self._ratio(scenario, name),
                             "ratio_at_best": self._ratio(scenario, name, of=max),
+                            "ratio_of_processor_time": self._more_work(scenario, name),
                             "samples": [asdict(sample) for sample in samples],
                         }
                         for name, samples in by_peer.items()
@@ -125,9 +130,22 @@ class Report:
         """Return how many times better the base is than the named server, by median or maximum."""
         base, other = (
             of([sample.merit for sample in self.samples[scenario][peer]])
-            for peer in (self.base, name)
+            for peer in (self._base(scenario), name)
         )
         return base / other
+
+    def _more_work(self, scenario: str, name: str) -> float:
+        """Return how many times the processor time of the base the named server takes."""
+        base, other = (
+            _middle(self.samples[scenario][peer], "processor_time")
+            for peer in (self._base(scenario), name)
+        )
+        return other / base
+
+    def _base(self, scenario: str) -> str:
+        """Return the name of the server that the others are compared with in this scenario."""
+        by_peer = self.samples[scenario]
+        return self.base if self.base in by_peer else next(iter(by_peer))
 
     def _table(self, scenario: str) -> list[str]:
         """Return the lines of the table of one scenario."""
@@ -136,14 +154,15 @@ class Report:
         rows: list[tuple[str, ...]] = [SPEED_HEADS if is_speed else MEMORY_HEADS]
         for name, samples in by_peer.items():
             # Two runs of one round were close in time: what slowed one slowed the other.
-            pairs = zip(by_peer[self.base], samples, strict=True)
+            pairs = zip(by_peer[self._base(scenario)], samples, strict=True)
             rounds = [ours.merit / theirs.merit for ours, theirs in pairs]
             compared = (
                 f"{self._ratio(scenario, name):.2f}",
                 f"{min(rounds):.2f}..{max(rounds):.2f}",
                 f"{self._ratio(scenario, name, of=max):.2f}",
             )
-            shown, before, after = (_speed if is_speed else _memory)(samples)
+            more_work = f"{self._more_work(scenario, name):.2f}"
+            shown, before, after = _speed(samples, more_work) if is_speed else _memory(samples)
             rows.append((name, shown, before, *compared, *after))
         return _aligned(rows)
 
@@ -167,7 +186,7 @@ class Report:
         return [*notes, ""] if notes else []
 
 
-def _speed(samples: Sequence[Sample]) -> tuple[str, str, tuple[str, ...]]:
+def _speed(samples: Sequence[Sample], more_work: str) -> tuple[str, str, tuple[str, ...]]:
     """Return the cells for a server's speed: the first, the spread, and those at the end."""
     rates = _values(samples, "rate")
     return (
@@ -177,6 +196,7 @@ def _speed(samples: Sequence[Sample]) -> tuple[str, str, tuple[str, ...]]:
             f"{_middle(samples, 'p50'):.2f}",
             f"{_middle(samples, 'p99'):.2f}",
             f"{_middle(samples, 'processor_time'):.1f}",
+            more_work,
             f"{_middle(samples, 'server_core'):.0%}",
             f"{_middle(samples, 'client_core'):.0%}",
         ),

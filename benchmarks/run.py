@@ -4,6 +4,7 @@
     python benchmarks/run.py
     python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
     python benchmarks/run.py --scenarios echo64,echo64x32,echo16k,idle
+    python benchmarks/run.py --scenarios 'django-sync-*' --peers 'django-daphne*,granian-wsgi*'
     python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
 
 The table goes to standard output, and with every single sample to benchmarks/results/. When a
@@ -13,6 +14,7 @@ server answers wrongly there is no table, only one line about the reason and exi
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import shutil
 import signal
 import subprocess
@@ -42,16 +44,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers",
         type=_chosen_from(PEERS),
-        default=f"{OURS},uvicorn,daphne",
+        default=f"{OURS},uvicorn,daphne,gunicorn-gthread",
         metavar="NAMES",
-        help=f"Servers, by commas: {', '.join(PEERS)}. (default: %(default)s)",
+        help=f"Servers or patterns, by commas: {', '.join(PEERS)}. (default: %(default)s)",
     )
     parser.add_argument(
         "--scenarios",
         type=_chosen_from(SCENARIOS),
-        default="trivial",
+        default="trivial,django-sync-hello,django-orm-page,django-async-hello,django-async-orm",
         metavar="NAMES",
-        help=f"Scenarios, by commas: {', '.join(SCENARIOS)}. (default: %(default)s)",
+        help=f"Scenarios or patterns, by commas: {', '.join(SCENARIOS)}. (default: %(default)s)",
     )
     for name, low, default, text in (
         ("repeats", 1, 5, "Rounds over all servers."),
@@ -88,21 +90,40 @@ def compare(
 ) -> Samples:
     """Return the samples of all rounds, each round one run of each server in turn.
 
-    Whatever slows the machine for a while thus meets all servers alike. Raises BenchmarkError at
-    the first answer that is wrong.
+    Whatever slows the machine for a while thus meets all servers alike. A server has no samples of
+    a scenario that it cannot serve. Raises BenchmarkError at the first answer that is wrong.
     """
-    samples: Samples = {s.name: {p.name: [] for p in peers} for s in scenarios}
+    samples: Samples = {}
     for scenario in scenarios:
-        for turn in range(1, repeats + 1):
-            for peer in peers:
-                with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-                    sample = measure(
-                        peer, scenario, load, python=python, cores=cores, folder=Path(folder)
-                    )
-                samples[scenario.name][peer.name].append(sample)
-                progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample}"
-                print(progress, file=sys.stderr, flush=True)
+        able = [peer for peer in peers if peer.application(scenario)]
+        if not able:
+            raise BenchmarkError(f"none of these servers can serve {scenario.name}")
+        of_peers = samples[scenario.name] = {peer.name: [] for peer in able}
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as data:
+            variables = _prepare(scenario, python, Path(data))
+            for turn in range(1, repeats + 1):
+                for peer in able:
+                    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+                        sample = measure(
+                            peer,
+                            scenario,
+                            load,
+                            variables=variables,
+                            python=python,
+                            cores=cores,
+                            folder=Path(folder),
+                        )
+                    of_peers[peer.name].append(sample)
+                    progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample}"
+                    print(progress, file=sys.stderr, flush=True)
     return samples
+
+
+def _prepare(scenario: Scenario, python: Path, data: Path) -> dict[str, str]:
+    try:
+        return scenario.prepare(python, data)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BenchmarkError(f"{scenario.name} could not be prepared: {error}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,12 +149,18 @@ def run(options: argparse.Namespace) -> str:
     client = _describe_clients(scenarios)
     cores = choose_cores()
     requirements = [requirement for peer in peers for requirement in peer.requirements]
+    packages = list(dict.fromkeys(name for s in scenarios for name in s.packages))
+    distributions = [name for peer in peers for name in peer.distributions]
     try:
-        python = environment.prepare(options.python, requirements, fresh=options.fresh)
-        versions = environment.versions(name for peer in peers for name in peer.distributions)
+        python = environment.prepare(
+            options.python, [*requirements, *packages], fresh=options.fresh
+        )
+        versions = environment.versions([*distributions, *packages])
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchmarkError(f"the environment could not be prepared: {error}") from error
     machine = describe_machine(cores, client, versions["python"])
+    if packages:
+        machine["project"] = ", ".join(f"{name} {versions[name]}" for name in packages)
     started = now()
     samples = compare(peers, scenarios, load, options.repeats, python=python, cores=cores)
     names = [peer.name for peer in peers]
@@ -165,14 +192,14 @@ def _describe_clients(scenarios: Sequence[Scenario]) -> str:
 
 
 def _chosen_from(known: Mapping[str, T]) -> Callable[[str], list[T]]:
-    """Return the type of an option that takes names of `known`, separated by commas."""
+    """Return the type of an option that takes names of `known`, or patterns, by commas."""
 
     def names(text: str) -> list[T]:
-        chosen = dict.fromkeys(text.split(","))
-        unknown = [name for name in chosen if name not in known]
+        found = {pattern: fnmatch.filter(known, pattern) for pattern in text.split(",")}
+        unknown = [pattern for pattern, matches in found.items() if not matches]
         if unknown:
             raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
-        return [known[name] for name in chosen]
+        return [known[name] for name in dict.fromkeys(n for each in found.values() for n in each)]
 
     return names
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import subprocess
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,28 @@ HERE = Path(__file__).resolve().parent
 APPS = HERE / "apps"
 ECHO_LOADER = HERE / "websocket_load.py"
 
+PREPARE_SECONDS = 60
+
 
 @dataclass(frozen=True)
 class Scenario(ABC):
-    """Describe one kind of use. `application` is module:name in apps/."""
+    """Describe one kind of use. `application` is module:name in apps/, of ASGI."""
 
     name: str
     summary: str
     application: str
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return the distributions that the application needs beside the server."""
+        return ()
+
+    def prepare(self, python: Path, folder: Path) -> dict[str, str]:
+        """Put into `folder` what the application reads, and return its environment variables.
+
+        Raises what `subprocess.run` does.
+        """
+        return {}
 
     @abstractmethod
     def check(self, port: int) -> None:
@@ -51,19 +67,22 @@ class Loading(Scenario):
 
     def fault(self, counts: dict[str, Any]) -> str | None:
         """Return what is wrong with what the command counted, or None when nothing is."""
-        return None if counts["answers"] else "no answer was counted"
+        return None
 
 
 @dataclass(frozen=True)
 class Requests(Loading):
     """A request of HTTP, and the body that must come back with status 200.
 
-    `payload` is the body that goes out, ASCII only, empty for none. The load is wrk's.
+    `payload` is the body that goes out, ASCII only, empty for none. `headers` must come back as
+    well, among others. The load is wrk's.
     """
 
     answer: bytes
     method: str = "GET"
+    path: str = "/"
     payload: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
 
     def check(self, port: int) -> None:
         """Send the request twice on one connection.
@@ -75,17 +94,20 @@ class Requests(Loading):
             client.connect()
             for _ in range(2):
                 try:
-                    client.request(self.method, "/", self.payload or None)
+                    client.request(self.method, self.path, self.payload or None)
                     response = client.getresponse()
-                    self._compare(response.status, response.read())
+                    self._compare(response, response.read())
                 except (OSError, http.client.HTTPException) as error:
                     raise WrongAnswer(f"no answer: {error!r}") from error
                 if response.will_close:
                     raise WrongAnswer("the connection was not kept alive")
 
-    def _compare(self, status: int, body: bytes) -> None:
-        if status != 200:
-            raise WrongAnswer(f"status {status} instead of 200")
+    def _compare(self, response: http.client.HTTPResponse, body: bytes) -> None:
+        if response.status != 200:
+            raise WrongAnswer(f"status {response.status} instead of 200")
+        for name, value in self.headers:
+            if (found := response.getheader(name)) != value:
+                raise WrongAnswer(f"{name} is {found!r} instead of {value!r}")
         if body != self.answer:
             sizes = f"{len(body)} bytes for {len(self.answer)}"
             raise WrongAnswer(f"body {body[:40]!r} instead of {self.answer[:40]!r} ({sizes})")
@@ -96,7 +118,7 @@ class Requests(Loading):
         """Return the command of wrk, with a script that is made here."""
         script = folder / f"{self.name}.lua"
         script.write_text(self._script())
-        url = f"http://127.0.0.1:{port}/"
+        url = f"http://127.0.0.1:{port}{self.path}"
         return ["wrk", "-t1", f"-c{connections}", "-s", str(script), f"-d{seconds}s", url]
 
     def _script(self) -> str:
@@ -133,6 +155,36 @@ function done(summary, latency, requests)
       errors.connect, errors.read, errors.write, errors.status, errors.timeout))
 end
 """
+
+
+@dataclass(frozen=True)
+class DjangoRequests(Requests):
+    """A view of the Django project in apps/library, below a stack of middleware.
+
+    Servers of WSGI can answer these as well.
+    """
+
+    stack: str = ""
+    wsgi_application: str = "library.wsgi:application"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return Django, and what the stack is made of."""
+        return ("django", *STACKS[self.stack])
+
+    def prepare(self, python: Path, folder: Path) -> dict[str, str]:
+        """Make the project's database, and collect its static files."""
+        variables = {"BENCHMARK_STACK": self.stack, "BENCHMARK_DATA": str(folder)}
+        subprocess.run(
+            [str(python), "-m", "library.prepare"],
+            cwd=APPS,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=2,
+            timeout=PREPARE_SECONDS,
+            check=True,
+        )
+        return variables
 
 
 @dataclass(frozen=True)
@@ -188,6 +240,59 @@ class Idle(Scenario):
         return Client(port, number, self.size)
 
 
+# The stacks of the project's settings, and the distributions that each needs.
+_PRODUCTION = ("django-cors-headers", "django-allauth", "django-htmx", "django-otp")
+STACKS: dict[str, tuple[str, ...]] = {
+    "startproject": (),
+    "production": _PRODUCTION,
+    "whitenoise": (*_PRODUCTION, "whitenoise"),
+    "sentry": (*_PRODUCTION, "whitenoise", "sentry-sdk"),
+    "untraced": (*_PRODUCTION, "whitenoise", "sentry-sdk"),
+}
+
+_BOOKS = [{"title": f"Title {n}", "author": f"Author {n}", "year": 2000 + n} for n in range(10)]
+_ROWS = "\n".join(
+    f"<tr>{''.join(f'<td>{value}</td>' for value in book.values())}</tr>" for book in _BOOKS
+)
+_PAGE = f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>10 books</title></head>
+<body>
+<table>
+{_ROWS}
+</table>
+</body>
+</html>
+"""
+
+
+def _django_scenarios() -> Iterator[DjangoRequests]:
+    """Yield each view below each stack; without a suffix in its name what startproject makes."""
+    json_text = json.dumps({"books": _BOOKS}).encode()
+    views = (
+        ("sync-hello", "13 bytes of text by a sync view", "/hello", b"Hello, world!"),
+        ("orm-page", "ten rows in a page by a sync view", "/page", _PAGE.encode()),
+        ("async-hello", "13 bytes of text by an async view", "/async-hello", b"Hello, world!"),
+        ("async-orm", "ten rows as JSON by an async view", "/async-books", json_text),
+    )
+    for stack in STACKS:
+        suffix = "" if stack == "startproject" else f"-{stack}"
+        # That the middleware is there shows in what it adds, the first and one of the last.
+        headers = [("X-Frame-Options", "DENY")]
+        if stack != "startproject":
+            headers.append(("Vary", "origin"))
+        for name, summary, path, answer in views:
+            yield DjangoRequests(
+                f"django-{name}{suffix}",
+                f"Django, {stack}, {summary}",
+                "library.asgi:application",
+                answer,
+                path=path,
+                headers=tuple(headers),
+                stack=stack,
+            )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
@@ -211,5 +316,6 @@ SCENARIOS: dict[str, Scenario] = {
         Echoes("echo64x32", "WebSocket, 64 bytes and back, 32 under way", "echo:app", 64, 32),
         Echoes("echo16k", "WebSocket, 16 KiB and back, one at a time", "echo:app", 16_384, 1),
         Idle("idle", "WebSocket, 10,000 open and silent", "echo:app", 10_000, 64),
+        *_django_scenarios(),
     )
 }

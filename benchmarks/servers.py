@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +122,21 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    peer: Peer, scenario: Scenario, python: Path, core: int, folder: Path
+    peer: Peer,
+    scenario: Scenario,
+    variables: Mapping[str, str],
+    *,
+    python: Path,
+    core: int,
+    folder: Path,
 ) -> Iterator[Server]:
-    """Start a server on a free port, and end it and all its processes afterwards."""
+    """Start a server on a free port, and end it and all its processes afterwards.
+
+    `variables` are those of the scenario, `folder` is for files of this run.
+    """
+    application = peer.application(scenario)
+    if application is None:
+        raise BenchmarkError("this server cannot serve that")
     port = _free_port()
     log = folder / f"{peer.name}.log"
     # Nothing of the caller's environment: several servers read their flags from variables.
@@ -133,10 +145,12 @@ def running(
         "LANG": "C.UTF-8",
         "PATH": os.defpath,
         "TMPDIR": str(folder),
+        **variables,
+        **peer.variables(),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*pinned(core), *peer.command(python, scenario.application, port)],
+            [*pinned(core), *peer.command(python, application, port)],
             cwd=APPS,
             env=environment,
             stdin=subprocess.DEVNULL,
