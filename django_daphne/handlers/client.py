@@ -35,12 +35,16 @@ class ClientWatch:
             raise AssertionError(f"Invalid ASGI message after request body: {message['type']}")
         self._on_leave()
 
+    @property
+    def is_watching(self) -> bool:
+        """Tell whether it has begun, as it does at once under servers that have to be asked."""
+        return self._listener is not None
+
     async def look(self) -> None:
         """Notice a client that had left before the view was called; raise what else it says."""
-        if self._listener is not None:
-            await asyncio.sleep(0)
-            if self._listener.done():
-                self._listener.result()
+        await asyncio.sleep(0)
+        if self._listener is not None and self._listener.done():
+            self._listener.result()
 
     def stop(self) -> None:
         """Let the client go: it has its answer."""

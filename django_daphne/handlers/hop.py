@@ -92,7 +92,7 @@ class Hop:
             answer = await self._next()
         if isinstance(answer, BaseException):
             raise answer
-        if not self.is_over:
+        if self._client.is_watching and not self.is_over:
             await self._client.look()
         if self.is_over:
             return GONE  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import AsyncToSync
 from django.core.handlers import base
-from django.core.handlers.asgi import get_script_prefix
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
 from .fused import FusedPipeline, in_one_hop, load_fused, whole
@@ -102,6 +102,17 @@ def _tool(function: Any) -> str:
 
 
 _ORIGINAL: Final = _look() if are_plain(_WATCHED) else None
+
+
+_CALL: Final = vars(ASGIHandler)["__call__"]
+_CALL_CODE: Final = (
+    _CALL.__code__ if is_plain(_CALL, {"handle", "ThreadSensitiveContext"}) else None
+)
+
+
+def is_original_call() -> bool:
+    """Tell whether ``ASGIHandler.__call__`` is Django's own, at the moment."""
+    return vars(ASGIHandler)["__call__"] is _CALL and _CALL.__code__ is _CALL_CODE
 
 
 class Strategies:

@@ -20,7 +20,7 @@ from django.core.handlers.asgi import ASGIHandler
 from .answers import Answer
 from .hop import GONE, Hop
 from .lanes import LanePool
-from .strategies import Strategies
+from .strategies import Plan, Strategies, is_original_call
 
 # Methods that a request in a lane does not come by: to who overrides them they matter.
 _OVERRIDABLE: Final = (
@@ -45,18 +45,35 @@ class ThreadedASGIHandler(ASGIHandler):
         self.load_middleware(is_async=False)
         if not self._is_changed():
             self._strategies = Strategies(self)
+        self._is_short = type(self).handle is ThreadedASGIHandler.handle
 
     def _is_changed(self) -> bool:
         """Tell whether a subclass has methods of its own that a request in a lane would miss."""
         own = [getattr(type(self), name) for name in _OVERRIDABLE]
         return own != [getattr(ThreadedASGIHandler, name) for name in _OVERRIDABLE]
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request.
+
+        Django's own method would do what is of no use here. It is called where anybody has put
+        something in its place: it is what most tools do to see a request as a whole.
+        """
+        if self._is_short and is_original_call() and scope["type"] == "http":
+            plan = self._strategies and self._strategies.plan(scope)
+            if plan:
+                await self._answer(plan, scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request; called by ``__call__``, which is left to whoever patches it."""
+        """Answer a request that has come by Django's ``__call__``."""
         plan = self._strategies and self._strategies.plan(scope)
-        if not plan:
+        if plan:
+            await self._answer(plan, scope, receive, send)
+        else:
             await super(ThreadedASGIHandler, self.stock).handle(scope, receive, send)
-            return
+
+    async def _answer(self, plan: Plan, scope: Any, receive: Any, send: Any) -> None:
         try:
             body_file = await self.read_body(receive)
         except RequestAborted:
@@ -91,6 +108,8 @@ class ThreadedASGIHandler(ASGIHandler):
         await send(head)
         if answer.message is not None:
             await send(answer.message)
+        elif answer.content is not None and len(answer.content) <= self.chunk_size:
+            await send({"type": "http.response.body", "body": answer.content})
         elif answer.content is not None:
             for chunk, last in self.chunk_bytes(answer.content):
                 await send({"type": "http.response.body", "body": chunk, "more_body": not last})
