@@ -24,7 +24,7 @@ from .conf import (
     get_setting,
     read_other_settings,
 )
-from .handlers.middleware import find_obstacles
+from .handlers.middleware import Obstacles, find_obstacles
 from .handlers.strategies import describe, has_async_views
 from .server import (
     ConfigurationError,
@@ -126,13 +126,12 @@ def check_environment_values(app_configs: Any = None, **kwargs: Any) -> list[Che
 
 def check_strategy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Find middleware that stands in the way of a faster way for the project's requests."""
-    config = _django_config()
-    if config is None or config.django_handler == "stock":
+    config, obstacles = _django_config(), _obstacles()
+    if config is None or config.django_handler == "stock" or obstacles is None:
         return []
-    obstacles = find_obstacles()
     if obstacles.async_only:
         hint = "Where a class can also be synchronous (sync_capable), a sync view takes one hop."
-    elif not has_async_views():
+    elif not _has_async_views():
         return []
     elif obstacles.sync_only:
         hint = "Where a class can also be asynchronous (async_capable), async views are awaited."
@@ -145,8 +144,8 @@ def check_strategy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]
 
 def check_middleware_mix(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Find middleware that is synchronous only beside such that is asynchronous only."""
-    obstacles = find_obstacles()
-    if not (obstacles.sync_only and obstacles.async_only):
+    obstacles = _obstacles()
+    if obstacles is None or not (obstacles.sync_only and obstacles.async_only):
         return []
     text = (
         f"MIDDLEWARE has {', '.join(obstacles.sync_only)}, which can only be synchronous, and"
@@ -233,6 +232,21 @@ def _django_config() -> DjangoConfig | None:
         return get_django_config()
     except ConfigurationError:
         return None
+
+
+def _obstacles() -> Obstacles | None:
+    """Return the middleware in the way; None where Django itself cannot load it, and says so."""
+    try:
+        return find_obstacles()
+    except Exception:  # noqa: BLE001 - of the project's own modules
+        return None
+
+
+def _has_async_views() -> bool:
+    try:
+        return has_async_views()
+    except Exception:  # noqa: BLE001 - of the project's URLs, which may not be there yet
+        return False
 
 
 def _setting_problems(kind: str) -> list[Problem]:

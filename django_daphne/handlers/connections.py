@@ -20,6 +20,7 @@ class _Kept(threading.local):
     def __init__(self) -> None:
         self.backends: dict[str, Any] = {}
         self.home: object = None
+        self.foreign: list[str] = []  # that the context had already: made for another thread
 
 
 _kept = _Kept()
@@ -27,11 +28,13 @@ _kept = _Kept()
 
 def restore_caches() -> None:
     """Put the thread's cache backends where Django looks for them, which is the context."""
+    store = vars(caches)["_connections"]
+    _kept.foreign = [alias for alias in caches if hasattr(store, alias)]
     if _kept.backends:
-        if _kept.home is not vars(caches)["_connections"]:  # settings.CACHES has changed
+        if _kept.home is not store:  # settings.CACHES has changed
             _kept.backends.clear()
         for alias, backend in _kept.backends.items():
-            if not hasattr(_kept.home, alias):
+            if alias not in _kept.foreign:
                 caches[alias] = backend
 
 
@@ -41,12 +44,13 @@ def keep_caches() -> None:
     What lives on in the context, as a task may that a view has left behind, never shares a backend
     with another thread.
     """
-    store = vars(caches)["_connections"]
+    _kept.home = store = vars(caches)["_connections"]
     for alias in caches:
-        backend = getattr(store, alias, None)
-        if backend is not None and _kept.backends.setdefault(alias, backend) is backend:
-            _kept.home = store
-            del caches[alias]
+        if alias not in _kept.foreign:
+            backend = getattr(store, alias, None)
+            if backend is not None:
+                _kept.backends.setdefault(alias, backend)
+                del caches[alias]
 
 
 class Cursors:

@@ -70,7 +70,7 @@ class Hop:
         self._awaited: Awaited | None = None
         self._sender: asyncio.Task[None] | None = None
         self._entrusted: Answer | None = None  # whose body is the loop's
-        self._streams = False
+        self._answer_is_whole: bool | None = None  # once there is one
         self._is_closing = False
         self._is_closed = False
         # Read in the lane.
@@ -97,7 +97,7 @@ class Hop:
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
         _restore_context(answer.context)
-        self._streams = answer.content is None
+        self._answer_is_whole = answer.content is not None
         return answer  # type: ignore[no-any-return]
 
     async def while_wanted(self, sending: Coroutine[Any, Any, None]) -> None:
@@ -192,8 +192,8 @@ class Hop:
 
     def _client_left(self) -> None:
         if not self._is_closed:
-            if self._streams:
-                fate = "its stream is closed"
+            if self._answer_is_whole is not None:
+                fate = "its answer is dropped" if self._answer_is_whole else "its stream is closed"
             else:
                 fate = "its view is cancelled" if self._awaited else "its view goes on to its end"
             duration = time.monotonic() - self._began

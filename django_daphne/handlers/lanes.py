@@ -162,8 +162,10 @@ class LanePool:
             return True
         if counts:  # the others are only too many where sync views have stepped aside
             return len(self._lanes) < self._total or bool(self._idle[False])
-        others = len(self._lanes) - self._counted - len(self._idle[True])
-        return others < self._total - self._limit
+        return self._others() < self._total - self._limit
+
+    def _others(self) -> int:
+        return len(self._lanes) - self._counted - len(self._idle[True])
 
     def _give(self, job: Job, counts: bool) -> None:
         self._begin(counts)
@@ -253,7 +255,8 @@ class LanePool:
                 lane.counts = True
                 self._begin(counts=True)
                 return self._waiting.popleft()[1]
-            if self._wanted and not counted:
+            # Not where sync views that have stepped aside are more than the others' share.
+            if self._wanted and not counted and self._others() <= self._total - self._limit:
                 self._begin(counts=False)
                 return self._wanted.popleft()[1]
             if self._is_closed:  # what waits is taken by those that run

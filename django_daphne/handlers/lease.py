@@ -235,18 +235,27 @@ class BorrowingExecutor(_LaneExecutor):
 
     def _work(self, _lane: Lane) -> None:
         with self._cursors.watch():
-            while not self._lets_go():
+            while True:
                 while self._calls:
                     self._calls.popleft()()
                 is_wanted = self._yields and self._pool.is_crowded
-                self._wait(0.0 if is_wanted else self._patience)
+                if not self._has_come(0.0 if is_wanted else self._patience) and self._lets_go():
+                    return
+
+    def _has_come(self, patience: float | None) -> bool:
+        """Wait for work; false when there is none, or nobody to send any."""
+        with self._lock:
+            while not self._wake.empty():  # for what is done already
+                self._wake.get()
+            if self._calls or self._is_closed:
+                return bool(self._calls)
+        with suppress(queue.Empty):
+            self._wake.get(timeout=patience)
+        return bool(self._calls)
 
     def _lets_go(self) -> bool:
-        if self._calls:
-            return False
         if not connections.release(self._cursors):
-            self._wait(None)
-            if not self._is_closed:
+            if self._has_come(None) or not self._is_closed:
                 return False
             connections.drop_transactions()
             connections.release()
@@ -255,11 +264,6 @@ class BorrowingExecutor(_LaneExecutor):
                 return False
             self._has_lane = False
             return True
-
-    def _wait(self, patience: float | None) -> None:
-        if not self._is_closed:
-            with suppress(queue.Empty):
-                self._wake.get(timeout=patience)
 
 
 def for_stream(pool: LanePool) -> BorrowingExecutor:

@@ -14,6 +14,7 @@ import io
 from contextlib import aclosing
 from typing import Any, Final
 
+from asgiref.sync import async_to_sync
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 
@@ -21,6 +22,7 @@ from .answers import Answer
 from .hop import GONE, Hop
 from .lanes import LanePool
 from .strategies import Plan, Strategies, is_original_call
+from .views import is_async
 
 # Methods that a request in a lane does not come by: to who overrides them they matter.
 _OVERRIDABLE: Final = (
@@ -120,6 +122,16 @@ class ThreadedASGIHandler(ASGIHandler):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if not hop.is_over:
                 await send({"type": "http.response.body"})
+
+    def check_response(self, response: Any, callback: Any, name: str | None = None) -> None:
+        """Check what a view has returned, and let it be rendered in a lane.
+
+        An asynchronous ``render`` is awaited by Django's asynchronous chain only.
+        """
+        super().check_response(response, callback, name)
+        render = getattr(response, "render", None)
+        if render is not None and is_async(render):
+            response.render = async_to_sync(render)
 
     # Django's own way.
 

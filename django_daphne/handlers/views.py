@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.handlers import base, exception
 from django.urls import set_urlconf
@@ -91,8 +90,7 @@ def _render(handler: Any, request: Any, callback: Any, response: Any) -> Any:
             name = f"{type(process.__self__).__name__}.process_template_response"
             handler.check_response(response, process, name=name)
         try:
-            render = response.render
-            response = async_to_sync(render)() if is_async(render) else render()
+            response = response.render()
         except Exception as error:
             response = handler.process_exception_by_middleware(error, request)
             if response is None:
