@@ -41,8 +41,9 @@ _WATCHED: Final = {
     "get_response": {"_middleware_chain", "set_urlconf"},
     "get_response_async": {"_middleware_chain", "set_urlconf"},
 }
-# Paths whose kind of view is remembered; each is a few hundred bytes.
+# Paths whose kind of view is remembered, and the characters that one may have for that.
 _REMEMBERED: Final = 1024
+_WORTH_REMEMBERING: Final = 256
 # What the steps of a request are cut out of.
 _CUT: Final = {
     "_get_response": {"resolve_request", "make_view_atomic", "process_exception_by_middleware"},
@@ -155,10 +156,8 @@ class Strategies:
                 " middleware, because a tool wraps these."
             )
         if self._is_watched:
-            tools = sorted(
-                set(filter(None, map(_tool, (function for _, function, _ in self._found))))
-            )
-            names = " and ".join(tools) or "a tool"
+            tools = {_tool(function) for _, function, _ in self._found} - {""}
+            names = " and ".join(sorted(tools)) or "a tool"
             text += f" The event loop asks for each response, because {names} watches Django."
         return text
 
@@ -251,7 +250,9 @@ class Hint:
 
     def is_sync(self, scope: Any) -> bool:
         """Tell whether a request's view seems to be synchronous."""
-        return self._is_sync(get_resolver(), get_script_prefix(scope), scope["path"])
+        path = scope["path"]
+        ask = self._is_sync if len(path) <= _WORTH_REMEMBERING else self._resolve
+        return ask(get_resolver(), get_script_prefix(scope), path)
 
     def _resolve(self, resolver: URLResolver, prefix: str, path: str) -> bool:
         return copy_context().run(_is_sync, resolver, prefix.rstrip("/"), path)
