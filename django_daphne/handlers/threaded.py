@@ -47,7 +47,8 @@ class ThreadedASGIHandler(ASGIHandler):
         self.load_middleware(is_async=False)
         if not self._is_changed():
             self._strategies = Strategies(self)
-        self._is_short = type(self).handle is ThreadedASGIHandler.handle
+        # A subclass that has methods of its own for this wants to be asked.
+        self._is_short = (type(self).handle, type(self).read_body) == _SHORT
 
     def _is_changed(self) -> bool:
         """Tell whether a subclass has methods of its own that a request in a lane would miss."""
@@ -77,7 +78,8 @@ class ThreadedASGIHandler(ASGIHandler):
 
     async def _answer(self, plan: Plan, scope: Any, receive: Any, send: Any) -> None:
         try:
-            body_file = await self.read_body(receive)
+            read = self._read_body if self._is_short else self.read_body
+            body_file = await read(receive)
         except RequestAborted:
             return
         hop = Hop(self, plan, scope, body_file)
@@ -92,7 +94,7 @@ class ThreadedASGIHandler(ASGIHandler):
             hop.leave()
             await hop.view_ended()
 
-    async def read_body(self, receive: Any) -> Any:
+    async def _read_body(self, receive: Any) -> Any:
         """Return the body as a file: in memory if it came in one piece, as it mostly does."""
         first = await receive()
         if first["type"] == "http.request" and not first.get("more_body", False):
@@ -102,7 +104,7 @@ class ThreadedASGIHandler(ASGIHandler):
         async def receive_again() -> Any:
             return messages.pop() if messages else await receive()
 
-        return await super().read_body(receive_again)
+        return await self.read_body(receive_again)
 
     async def _send(self, answer: Answer, hop: Hop, send: Any) -> None:
         """Send an answer, piece by piece where it is a stream."""
@@ -155,3 +157,6 @@ class ThreadedASGIHandler(ASGIHandler):
     async def get_response_async(self, request: Any) -> Any:
         """Answer a request on the asynchronous chain."""
         return await super(ThreadedASGIHandler, self.stock).get_response_async(request)
+
+
+_SHORT: Final = (ThreadedASGIHandler.handle, ThreadedASGIHandler.read_body)

@@ -167,7 +167,9 @@ class NativeTransport(asyncio.Protocol):
     def write_eof(self) -> None:
         """Close the write side."""
         if not self._disconnected and not self.is_tls:
-            self._transport.write_eof()
+            # asyncio raises where the peer has reset the connection, before it says that it is lost.
+            with suppress(OSError):
+                self._transport.write_eof()
 
     def close(self) -> None:
         """Flush and close."""

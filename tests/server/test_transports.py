@@ -128,6 +128,15 @@ class Contract:
         await recorder.when(lambda: recorder.data == b"but")
 
     @on_loop
+    async def test_write_eof_after_a_reset(self: Any) -> None:
+        """The server closes its side before it hears that the client has reset the connection."""
+        client, recorder = await self.connect()
+        recorder.transport.write(b"bye")
+        client.reset()
+        recorder.transport.write_eof()
+        await recorder.until("lost")
+
+    @on_loop
     async def test_abort(self: Any) -> None:
         """The server aborts and the client sees a reset, not an end."""
         client, recorder = await self.connect()
