@@ -167,7 +167,7 @@ class NativeTransport(asyncio.Protocol):
     def write_eof(self) -> None:
         """Close the write side."""
         if not self._disconnected and not self.is_tls:
-            # asyncio raises where the peer has reset the connection, before it says that it is lost.
+            # asyncio raises where the peer has reset the connection, before it says so itself.
             with suppress(OSError):
                 self._transport.write_eof()
 

@@ -11,7 +11,7 @@ from unittest import mock
 from django.test import SimpleTestCase
 
 from django_daphne.handlers import lanes
-from django_daphne.handlers.lanes import LanePool
+from django_daphne.handlers.lanes import Lane, LanePool
 from tests.support.server import PATIENCE
 from tests.support.wire import ManualClock
 
@@ -22,11 +22,16 @@ DELAY = 0.25
 
 
 class LanesTestCase(SimpleTestCase):
-    """A clock moved by hand in the place of a loop, and jobs that wait for the test."""
+    """A clock moved by hand in the place of a loop, and jobs that wait for the test.
+
+    ``processor`` are the seconds of processor time that the process has used, for a pool that looks
+    at the test's clock.
+    """
 
     def setUp(self) -> None:
         super().setUp()
         self.clock = ManualClock()
+        self.processor = 0.0
         self.enterContext(mock.patch.object(lanes, "GROWTH_DELAY", DELAY))
 
     def make_pool(self, limit: int, **options: Any) -> LanePool:
@@ -36,9 +41,14 @@ class LanesTestCase(SimpleTestCase):
         return pool
 
     def stop_time(self) -> None:
-        """Let the pool look at the clock that the test moves."""
-        time = SimpleNamespace(monotonic=self.clock.now, process_time=lambda: 0.0)
+        """Let the pool look at the clocks that the test moves."""
+        time = SimpleNamespace(monotonic=self.clock.now, process_time=lambda: self.processor)
         self.enterContext(mock.patch.object(lanes, "time", time))
+
+    def pass_time(self, seconds: float, share: float = 0.0) -> None:
+        """Let time pass, and the process use so much of one processor meanwhile."""
+        self.processor += seconds * share
+        self.clock.advance(seconds)
 
     def submit(self, pool: LanePool, job: Callable[[], object], loop: Any = None) -> None:
         """Submit a job from a loop that nobody runs, if the test names no other."""
@@ -51,6 +61,32 @@ class LanesTestCase(SimpleTestCase):
         self.addCleanup(gate.open)
         self.submit(pool, gate.wait, loop)
         return gate
+
+    def submit_aside(self, pool: LanePool) -> Gate:
+        """Submit a job that steps aside at once and then waits at a gate."""
+        gate = Gate()
+        self.addCleanup(gate.open)
+
+        def job(lane: Lane) -> None:
+            pool.step_aside(lane)
+            gate.wait()
+
+        timers: Any = self.clock
+        pool.submit(job, timers)
+        return gate
+
+    def lease_gate(self, pool: LanePool) -> Gate:
+        """Lease a lane to a job that waits at a gate."""
+        gate = Gate()
+        self.addCleanup(gate.open)
+        timers: Any = self.clock
+        pool.lease(lambda _lane: gate.wait(), timers)
+        return gate
+
+    def assert_stand(self, *gates: Gate) -> None:
+        """Assert that somebody stands at each gate, while no loop runs and no time passes."""
+        for gate in gates:
+            self.assertTrue(gate.arrival.wait(PATIENCE), "it does not begin")
 
     def submit_name(self, pool: LanePool) -> Callable[[], threading.Thread]:
         """Submit a job; what is returned waits for its thread."""

@@ -7,22 +7,13 @@ which hook or view it was, and what it saw.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from asgiref.sync import async_to_sync, iscoroutinefunction
-from django.core.exceptions import (
-    BadRequest,
-    MiddlewareNotUsed,
-    PermissionDenied,
-    SuspiciousOperation,
-)
-from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.multipartparser import MultiPartParserError
-from django.template import engines
-from django.template.response import TemplateResponse
+from asgiref.sync import iscoroutinefunction
+from django.core.exceptions import MiddlewareNotUsed
+from django.http import HttpResponse
 from django.urls import include, path
 from django.utils import translation
 from django.utils.decorators import (
@@ -32,56 +23,33 @@ from django.utils.decorators import (
 )
 from django.utils.deprecation import MiddlewareMixin
 
-ERRORS = (
-    Http404,
-    PermissionDenied,
-    BadRequest,
-    SuspiciousOperation,
-    MultiPartParserError,
-    ValueError,
-)
+from .stack_views import Project, describe, last, make_page, make_views, raise_error, template
+
 LANGUAGES = ("de", "fr", "it")
 
-last: ContextVar[str] = ContextVar("last", default="nobody")
+# What is in a stack beside middleware of hooks: for which side that is. Of the first there is one.
+STACKS = {
+    "hooks": (),
+    "dual": ("dual",),
+    "sync": ("sync", "sync", "dual"),
+    "async": ("async", "sync", "dual", "dual"),
+}
 
 
-@dataclass
-class Project:
-    """Settings of a project, and what those who serve it write down."""
-
-    seed: int
-    chance: random.Random
-    trace: list[object] = field(default_factory=list)
-    middleware: list[Any] = field(default_factory=list)
-    settings: dict[str, Any] = field(default_factory=dict)
-    only_async: bool = False  # a middleware makes all of it asynchronous
-    plan: list[str] = field(default_factory=list)  # for whoever has to find out what went wrong
-
-    def note(self, who: str, *saw: object) -> None:
-        """Write a line, with what belongs to the context."""
-        self.trace.append((who, last.get(), translation.get_language(), *saw))
-
-    def is_async(self, path: str) -> bool:
-        """Tell whether a request goes Django's own way, as one for an async view does."""
-        return self.only_async or path.startswith("/async/")
-
-    def choose(self, *names: str) -> str:
-        """Return one of the names."""
-        return self.chance.choice(names)
-
-    def error(self) -> Callable[[], Exception]:
-        """Return what makes one of the errors."""
-        kind = self.chance.choice(ERRORS)
-        return lambda: kind("by chance")
-
-
-def make_project(seed: int, *, functions: bool) -> Project:
-    """Return a project; with functions its middleware are not all classes of hooks."""
-    project = Project(seed, random.Random(f"{seed} {functions}"))
-    chance = project.chance
-    for number in range(chance.randint(0, 5)):
-        make = make_function if functions and chance.random() < 0.5 else make_hooks
-        project.middleware.append(make(project, f"m{number}"))
+def make_project(seed: int, stack: str) -> Project:
+    """Return a project with a stack of a kind that STACKS knows."""
+    project = Project(seed, random.Random(f"{seed} {stack}"))
+    chance, sides = project.chance, STACKS[stack]
+    count = chance.randint(1 if sides else 0, 5)
+    certain = chance.randrange(count) if sides else None
+    for number in range(count):
+        name = f"m{number}"
+        if number == certain or (sides and chance.random() < 0.4):
+            side = sides[0] if number == certain else chance.choice(sides)
+            project.middleware.append(make_caller(project, name, side))
+        else:
+            project.middleware.append(make_hooks(project, name))
+    project.watched = chance.random() < 0.4
     pages = {}
     for name in ("handler404", "handler500"):
         if chance.random() < 0.3:
@@ -97,26 +65,6 @@ def make_project(seed: int, *, functions: bool) -> Project:
     # Known to the hook that gives a request other URLs.
     project.settings["SHOP"] = shop
     return project
-
-
-def template(request: HttpRequest, text: str, context: Any = None) -> TemplateResponse:
-    """Return a response that is still to be rendered."""
-    made: Any = engines["django"].from_string(text)
-    return TemplateResponse(request, made, context)
-
-
-def raise_error(error: Callable[[], Exception]) -> Any:
-    """Raise a new one."""
-    raise error()
-
-
-def describe(response: Any) -> str:
-    """Return what a hook sees of a response."""
-    if response is None:
-        return "None"
-    return (
-        f"{type(response).__name__} {response.status_code} {getattr(response, 'is_rendered', '')}"
-    )
 
 
 # Middleware of hooks. For each hook: what it may do, and how that is done.
@@ -238,24 +186,32 @@ def make_hooks(project: Project, name: str) -> Any:
             hooks[hook] = make(project, name, deed)
             awaits = "async " if iscoroutinefunction(hooks[hook]) else ""
             project.plan.append(f"{name}.{awaits}{hook}: {deed}")
-    if project.chance.random() < 0.05:
+    fate = project.chance.random()
+    if fate < 0.05:
 
         def refuse(self: Any, get_response: Any) -> None:
             raise MiddlewareNotUsed
 
         hooks["__init__"] = refuse
         project.plan.append(f"{name} is not used")
+    elif fate < 0.1 and "process_response" in hooks:
+        hook = hooks.pop("process_response")
+
+        def __init__(self: Any, get_response: Any) -> None:  # noqa: N807
+            MiddlewareMixin.__init__(self, get_response)
+            self.process_response = partial(hook, self)
+
+        hooks["__init__"] = __init__
+        project.plan.append(f"{name}.process_response is the instance's")
     return type("Hooks", (MiddlewareMixin,), hooks)
 
 
-# Middleware of functions.
+# Middleware with calls of its own.
 
 
-def make_function(project: Project, name: str) -> Any:
-    """Return a function that makes middleware: for one side, for the other, or for both."""
-    kind = project.choose("sync", "sync", "dual", "dual", "dual", "async")
+def make_caller(project: Project, name: str, side: str) -> Any:
+    """Return middleware for one side, for the other, or for both: a function or a class."""
     deed = project.choose("pass", "pass", "pass", "answer", "raise", "raise after", "replace")
-    project.plan.append(f"{name}, {kind} function: {deed}")
     error = project.error()
 
     def before(request: Any) -> Any:
@@ -271,6 +227,22 @@ def make_function(project: Project, name: str) -> Any:
             raise error()
         return HttpResponse(f"replaced by {name}") if deed == "replace" else response
 
+    def call(self: Any, request: Any) -> Any:
+        if self.async_mode:
+            return self.__acall__(request)
+        return before(request) or after(MiddlewareMixin.__call__(self, request))
+
+    async def acall(self: Any, request: Any) -> Any:
+        return before(request) or after(await MiddlewareMixin.__acall__(self, request))
+
+    is_class = side == "dual" and project.chance.random() < 0.4
+    project.plan.append(f"{name}, {side} {'class' if is_class else 'function'}: {deed}")
+    if is_class:
+        hooks: Any = make_hooks(project, name)
+        return type("Caller", (hooks,), {"__call__": call, "__acall__": acall})
+    # As one that is much used has it: a function with a hook.
+    hook = do_exception(project, name, "answer") if project.chance.random() < 0.2 else None
+
     def make_sync(get_response: Any) -> Any:
         return lambda request: before(request) or after(get_response(request))
 
@@ -280,116 +252,16 @@ def make_function(project: Project, name: str) -> Any:
 
         return middleware
 
-    def make_either(get_response: Any) -> Any:
-        make = make_async if iscoroutinefunction(get_response) else make_sync
-        return make(get_response)
+    def make(get_response: Any) -> Any:
+        awaits = side == "async" or (side == "dual" and iscoroutinefunction(get_response))
+        middleware: Any = (make_async if awaits else make_sync)(get_response)
+        if hook is not None:
+            middleware.process_exception = partial(hook, None)
+        return middleware
 
-    if kind == "dual":
-        return sync_and_async_middleware(make_either)
-    if kind == "async":
-        project.only_async = True
-        return async_only_middleware(make_async)
-    return sync_only_middleware(make_sync)
-
-
-# Views.
-
-
-def make_page(project: Project, name: str) -> Callable[..., Any]:
-    """Return the view of an error page, which may fail itself."""
-    fails = project.chance.random() < 0.2
-    error = project.error()
-    project.plan.append(f"{name}{', which fails' if fails else ''}")
-
-    def page(request: HttpRequest, exception: Exception | None = None) -> Any:
-        project.note(name, type(exception).__name__)
-        if fails:
-            raise error()
-        return template(request, f"our {name}")
-
-    return page
-
-
-def make_views(project: Project) -> dict[str, Any]:
-    """Return views by path: each one as a function, and as a coroutine function."""
-    error = project.error()
-
-    def closed() -> None:
-        project.trace.append("closed")
-        raise OSError
-
-    def ok(request: Any) -> Any:
-        response: Any = HttpResponse("ok")
-        response.set_cookie("a", "b")
-        response._resource_closers.append(closed)
-        return response
-
-    def body(request: Any) -> Any:
-        return HttpResponse(f"{request.POST.get('name')} {len(request.body)}")
-
-    def stream(request: Any) -> Any:
-        return StreamingHttpResponse(parts(project, request.GET.get("fail")))
-
-    def unrendered(request: Any) -> Any:
-        fail: Any = lambda: raise_error(error)  # noqa: E731
-        return template(request, "{{ fail }}", {"fail": fail})
-
-    async def nothing() -> None:
-        project.note("below the view")
-
-    views: dict[str, Callable[[Any], Any]] = {
-        "ok": ok,
-        "body": body,
-        "stream": stream,
-        "render-error": unrendered,
-        "template": lambda request: template(request, "{{ request.path }} {{ request.method }}"),
-        "none": lambda request: None,
-        "raise": lambda request: raise_error(error),
-        "missing": lambda request: HttpResponse("x" * 200_000, status=404),
-        "coroutine": lambda request: nothing(),
+    decorators: Any = {
+        "sync": sync_only_middleware,
+        "async": async_only_middleware,
+        "dual": sync_and_async_middleware,
     }
-
-    def traced(name: str) -> Callable[[Any], Any]:
-        def view(request: Any) -> Any:
-            project.note(f"view {name}")
-            return views[name](request)
-
-        return view
-
-    def awaited(name: str) -> Callable[[Any], Any]:
-        async def view(request: Any) -> Any:
-            project.note(f"async view {name}")
-            return views[name](request)
-
-        return view
-
-    def nested(request: Any) -> Any:
-        project.note("view nested")
-        async_to_sync(nothing)()
-        return HttpResponse("nested")
-
-    def iterating(request: Any) -> Any:
-        return StreamingHttpResponse(async_parts(project))
-
-    found: dict[str, Any] = {"nested": nested, "iterator": iterating}
-    for name in views:
-        found[name] = traced(name)
-        found[f"async/{name}"] = awaited(name)
-    return found
-
-
-def parts(project: Project, fails: str | None) -> Iterator[str]:
-    """Yield pieces of a stream, which may fail half-way."""
-    project.note("first part")
-    yield "one"
-    if fails:
-        raise ValueError
-    project.note("second part")
-    yield "two"
-
-
-async def async_parts(project: Project) -> AsyncIterator[str]:
-    """Yield pieces of a stream on the loop."""
-    project.note("first part")
-    yield "one"
-    yield "two"
+    return decorators[side](make)

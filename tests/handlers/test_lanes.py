@@ -25,18 +25,25 @@ FORK = """
         pool.submit(lambda lane: done.set(), asyncio.new_event_loop())
         assert done.wait(20), "the job is not done"
 
-    pool = LanePool(2)
-    gates = [threading.Event() for _ in range(2)]
-    arrived = [threading.Event() for _ in range(2)]
+    pool = LanePool(2, total=3)
+    gates = [threading.Event() for _ in range(3)]
+    arrived = [threading.Event() for _ in range(3)]
 
     def stand(number):
         arrived[number].set()
         assert gates[number].wait(20)
 
-    for number in range(2):
-        pool.submit(lambda lane, number=number: stand(number), asyncio.new_event_loop())
+    for number, begin in enumerate((pool.submit, pool.submit, pool.lease)):
+        begin(lambda lane, number=number: stand(number), asyncio.new_event_loop())
         assert arrived[number].wait(20)
-    pool.submit(lambda lane: print("parent's own"), asyncio.new_event_loop())
+    told = [threading.Event() for _ in range(2)]
+
+    def tell(number):
+        print("parent's own", flush=True)
+        told[number].set()
+
+    pool.lease(lambda lane: tell(0), asyncio.new_event_loop())
+    pool.submit(lambda lane: tell(1), asyncio.new_event_loop())
     child = os.fork()
     if child == 0:
         status = 1
@@ -49,8 +56,10 @@ FORK = """
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     print("parent has", len(pool), pool.busy, flush=True)
-    for gate in gates:
-        gate.set()
+    for number in (2, 0):
+        gates[number].set()
+    assert all(each.wait(20) for each in told), "a job is not done"
+    gates[1].set()
     print("parent ends:", pool.close(20), flush=True)
 """
 
@@ -312,7 +321,8 @@ class ForkTests(ProcessTestCase):
             [
                 "child begins with 0 0",
                 "child has 1 True",
-                "parent has 2 2",
+                "parent has 3 3",
+                "parent's own",
                 "parent's own",
                 "parent ends: True",
             ],

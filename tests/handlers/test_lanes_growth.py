@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from django_daphne.handlers.lanes import LanePool
 from tests.support.server import PATIENCE
 
 from .lane_jobs import DELAY, LanesTestCase
@@ -96,3 +99,109 @@ class GrowthTests(LanesTestCase):
             self.clock.jump(20)
             self.clock.advance(3 * DELAY)
         self.assertEqual(len(pool), 5)
+
+
+class LevelTests(LanesTestCase):
+    """How many run at once depends on whether more of them would do more."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stop_time()
+
+    def grow(self, pool: LanePool, count: int) -> None:
+        """Let views that wait make the pool run so many at once, and end."""
+        gates = [self.submit_gate(pool) for _ in range(count)]
+        self.clock.advance((count - 2) * DELAY)
+        self.assert_stand(*gates)
+        for gate in gates:
+            gate.open()
+        self.rest(pool)
+
+    def rest(self, pool: LanePool) -> None:
+        """Return when no job runs any more."""
+        asyncio.run(until(lambda: not pool.busy))
+
+    def run_jobs(self, pool: LanePool, count: int) -> None:
+        """Run so many jobs, one after the other, in no time."""
+        for _ in range(count):
+            self.submit_name(pool)()
+            self.rest(pool)
+
+    def assert_at_once(self, pool: LanePool, count: int, leased: int = 0) -> None:
+        """Assert how many of a crowd begin at once, beside lanes that are leased."""
+        gates = [self.submit_gate(pool) for _ in range(count + 2)]
+        self.assert_stand(*gates[:count])
+        self.assertEqual(pool.busy - leased, count)
+        self.assertFalse(gates[count].arrival.is_set())
+        for gate in gates:
+            gate.open()
+
+    def test_stuck(self):
+        """Two views compute for long: the processor is busy, and a third begins all the same."""
+        pool = self.make_pool(8)
+        gates = [self.submit_gate(pool) for _ in range(4)]
+        self.pass_time(DELAY, 1.0)
+        self.assert_stand(*gates[:3])
+        self.assertFalse(gates[3].arrival.is_set())
+        self.pass_time(DELAY, 1.0)
+        self.assert_stand(gates[3])
+
+    def test_waiting_views(self):
+        """Views come and go: there are more at once unless one processor is all that they need."""
+        for share, expected in ((0.0, 3), (0.5, 3), (1.0, 2), (2.0, 3)):
+            with self.subTest(share):
+                pool = self.make_pool(8)
+                gates = [self.submit_gate(pool) for _ in range(4)]
+                gates[0].open()
+                self.assert_stand(*gates[:3])
+                self.pass_time(DELAY, share)
+                self.assertEqual(pool.busy, expected)
+                for gate in gates:
+                    gate.open()
+                self.rest(pool)
+
+    def test_fall(self):
+        """The pool runs four at once, and then what comes needs the processor: two do as well.
+
+        There are idle lanes, which must not take more.
+        """
+        pool = self.make_pool(8)
+        self.grow(pool, 4)
+        self.run_jobs(pool, 6)
+        self.pass_time(DELAY, 1.0)
+        self.assertEqual(len(pool), 4)
+        self.assert_at_once(pool, 2)
+        self.assertEqual(len(pool), 4)
+
+    def test_fall_in_steps(self):
+        """The pool runs nine at once: it goes down by halves, and never below two."""
+        pool = self.make_pool(16)
+        self.grow(pool, 9)
+        for expected in (4, 2, 2):
+            self.run_jobs(pool, 12)
+            self.pass_time(DELAY, 1.0)
+            self.assert_at_once(pool, expected)
+            self.rest(pool)
+            # That crowd has itself begun within the next measure.
+            self.pass_time(DELAY)
+            self.run_jobs(pool, 1)
+
+    def test_no_reason_to_fall(self):
+        """The processor has time, or few jobs begin: as many run at once as before."""
+        for jobs, share in ((6, 0.0), (6, 0.5), (6, 2.0), (3, 1.0)):
+            with self.subTest(jobs, share=share):
+                pool = self.make_pool(8)
+                self.grow(pool, 4)
+                self.pass_time(DELAY)
+                self.run_jobs(pool, jobs)
+                self.pass_time(DELAY, share)
+                self.assert_at_once(pool, 4)
+                self.rest(pool)
+
+    def test_leases(self):
+        """Lanes are leased while the level is low: they are no affair of it."""
+        pool = self.make_pool(8)
+        leased = [self.lease_gate(pool) for _ in range(6)]
+        self.assert_stand(*leased)
+        self.assert_at_once(pool, 2, leased=6)
+        self.assertEqual(len(pool), 8)
