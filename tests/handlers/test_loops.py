@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,7 @@ class EndedLoopTests(HandlerTestCase):
             self.enterContext(mock.patch.object(module, "LOOK_AFTER_LOOP", 0.001))
         # asyncio complains of the tasks that are left, and is right.
         self.enterContext(mock.patch.object(logging.getLogger("asyncio"), "disabled", True))
+        self.enterContext(mock.patch.object(sys, "unraisablehook", lambda raised: None))
         self.addCleanup(gc.collect)
 
     def run_until(self, reached: threading.Event, view: Any) -> None:
@@ -34,6 +36,7 @@ class EndedLoopTests(HandlerTestCase):
         ear = self.listen()
         handler = self.handler(view)
         loop = asyncio.new_event_loop()
+        left: list[Any] = []
         body = [{"type": "http.request"}]
 
         async def receive() -> Any:
@@ -43,7 +46,7 @@ class EndedLoopTests(HandlerTestCase):
             await asyncio.Event().wait()
 
         async def scenario() -> None:
-            self.task = asyncio.create_task(handler(make_scope(), receive, send))
+            left.append(asyncio.create_task(handler(make_scope(), receive, send)))
             await asyncio.to_thread(reached.wait, PATIENCE)
 
         loop.run_until_complete(scenario())
