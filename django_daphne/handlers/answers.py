@@ -20,7 +20,7 @@ _PATHSEND: Final = "http.response.pathsend"
 _ZEROCOPYSEND: Final = "http.response.zerocopysend"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes its time, and one is made for each request
 class Answer:
     """A whole response, or with ``content`` None the head of one that has a body to come.
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from contextvars import Context, copy_context
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -340,7 +339,7 @@ class Hop:
             if self._has_left:
                 connections.keep_caches()
             else:
-                answer = replace(answer, keeps_lane=True)
+                answer.keeps_lane = True
                 self._lease = Lease(self._outbox, self._nested)
                 self._pool.step_aside(lane)
             self._post(answer)

@@ -139,7 +139,8 @@ class Strategies:
                 self._choose = self._make_choice()
             except Exception:  # noqa: BLE001 - of the project's URLs: a lane tells its developer
                 return self._in_one_hop
-            logger.info("%s", self._describe())
+            if self._handler._middleware_chain is not None:  # as of what serves static files
+                logger.info("%s", self._describe())
         return self._choose(scope)
 
     @property
@@ -148,9 +149,11 @@ class Strategies:
 
     def _describe(self) -> str:
         obstacles = self.obstacles
-        text = describe(obstacles)
-        is_flat = not (obstacles.async_only or obstacles.sync_only or obstacles.dual)
-        if is_flat and has_async_views() and not flatten(self._handler._middleware_chain):
+        if not obstacles.async_only and flatten(self._handler._middleware_chain) is not None:
+            text = describe(Obstacles([], [], []))  # what was listed is not used
+        elif any((obstacles.async_only, obstacles.sync_only, obstacles.dual)):
+            text = describe(obstacles)
+        else:
             text = (
                 "Requests of sync views take one hop to a thread, of async views one around each"
                 " middleware, because a tool wraps these."

@@ -14,11 +14,13 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings as present
 from django.core.exceptions import MiddlewareNotUsed
 from django.core.handlers import base
+from django.test import override_settings
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 
 from django_daphne.handlers import strategies
+from django_daphne.handlers.static_files import ThreadedStaticFilesHandler
 from django_daphne.handlers.threaded import ThreadedASGIHandler
 
 from .stacks import STACKS
@@ -122,6 +124,29 @@ class LogTests(StrategyTestCase):
         with proxies():
             (line,) = await self.lines(self.make([Passing]))
         self.assertIn("because a tool wraps these", line)
+
+    async def test_unused(self):
+        """A middleware that would be in the way is not used: the line does not speak of it."""
+
+        class Absent:
+            sync_capable = async_capable = True
+
+            def __init__(self, get_response: Any) -> None:
+                raise MiddlewareNotUsed
+
+        (line,) = await self.lines(self.make([Passing, Absent]))
+        self.assertTrue(line.endswith("of async views two."), line)
+
+    async def test_static_files(self):
+        """What serves static files before the project says nothing: it has no middleware."""
+        settings = {"STATIC_URL": "/static/", "STATICFILES_DIRS": []}
+        with override_settings(**settings):
+            handler = ThreadedStaticFilesHandler(self.make([Passing]), self.pool)
+            with (
+                mock.patch.object(strategies.logger, "disabled", False),
+                self.assertNoLogs(strategies.logger, "INFO"),
+            ):
+                self.assertEqual((await ask(handler, "/static/nothing")).status, 404)
 
 
 class ToolTests(StrategyTestCase):
