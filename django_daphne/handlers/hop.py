@@ -331,14 +331,13 @@ class Hop:
 
     def _answer(self, lane: Lane, response: Any) -> None:
         context = copy_context()
+        context.run(connections.keep_caches)  # the lane's own are not for the loop
         for variable, value in self._outer:
             context.run(variable.set, value)
         answer = make_answer(response, self._scope, context)
         if answer.is_for_loop and not self.is_over:
             self._has_left = connections.release()
-            if self._has_left:
-                connections.keep_caches()
-            else:
+            if not self._has_left:
                 answer.keeps_lane = True
                 self._lease = Lease(self._outbox, self._nested)
                 self._pool.step_aside(lane)

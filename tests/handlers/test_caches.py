@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -198,6 +199,33 @@ class ShareTests(CacheTestCase):
         lanes = {self.seen(await ask(handler))[0] for _ in range(3)}
         self.assertEqual(len(lanes), 1)
         self.assertNotIn(lanes.pop(), {str(id(each)) for each in views})
+
+    async def test_after_the_lane(self):
+        """An async iterator, and what is around the application, use the cache on the loop."""
+        seen: list[str] = []
+
+        async def parts() -> AsyncIterator[str]:
+            seen.append(own())
+            yield "part"
+
+        def view(request: HttpRequest) -> StreamingHttpResponse | HttpResponse:
+            seen.append(own())
+            return StreamingHttpResponse(parts()) if request.path == "/" else HttpResponse()
+
+        self.make_few(1)
+        handler = self.handler(view, path("plain", view))
+
+        async def outer(scope: Any, receive: Any, send: Any) -> None:
+            await handler(scope, receive, send)
+            seen.append(own())
+
+        for name, count in (("/", 3), ("/plain", 2)):
+            with self.subTest(name):
+                seen.clear()
+                await ask(outer, name)
+                lane, *others = seen
+                self.assertEqual(len(seen), count)
+                self.assertNotIn(lane, others)
 
     async def test_left_behind(self):
         """A view leaves a task behind that goes on with the cache: no request has that backend."""
