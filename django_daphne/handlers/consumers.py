@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import SyncToAsync, ThreadSensitiveContext
-
 from . import make_pool
-from .lease import BorrowingExecutor, sensitive
+from .lease import BorrowingExecutor, sensitive_to
 
 
 class ConsumerLanes:
@@ -37,13 +35,8 @@ class ConsumerLanes:
     async def _call(self, scope: Any, receive: Any, send: Any) -> None:
         lane = min(self._lanes, key=self._connections.__getitem__)
         self._connections[lane] += 1
-        context = ThreadSensitiveContext()
-        SyncToAsync.context_to_thread_executor[context] = lane
-        token = sensitive.set(context)
         try:
-            await self._application(scope, receive, send)
+            with sensitive_to(lane):
+                await self._application(scope, receive, send)
         finally:
-            # Tasks that go on may still use the context: asgiref makes a thread for them.
-            SyncToAsync.context_to_thread_executor.pop(context, None)
-            sensitive.reset(token)
             self._connections[lane] -= 1

@@ -11,12 +11,9 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from django.conf import settings
-from django.urls import set_urlconf
-
 from .lease import current_lease
 from .middleware import Run, hooks_of, inside, is_view_caller
-from .views import Pending, Pipeline, settle
+from .views import Pending, Pipeline, call_view, is_unfinished, on_loop
 
 Chain = Callable[[Any], Coroutine[Any, Any, Any]]
 
@@ -58,7 +55,7 @@ class _Loader:
     def _fuse(self, link: Any) -> Any:
         found = inside(link)
         if is_view_caller(found, "_get_response_async"):
-            return whole(Pipeline(self._handler, Run(())))
+            return self._whole(Run(()))
         hooks = hooks_of(found)
         if hooks is None:
             return link
@@ -66,9 +63,12 @@ class _Loader:
         if isinstance(fused := getattr(inner, "fused", None), _Fused):
             run = Run((hooks, *fused.run.members))
             if fused.inner is None:
-                return whole(Pipeline(self._handler, run))
+                return self._whole(run)
             return _around(run, fused.inner)
         return _around(Run((hooks,)), inner)
+
+    def _whole(self, run: Run) -> Chain:
+        return whole(Pipeline(run, partial(call_view, self._handler)))
 
 
 class _Fused:
@@ -92,7 +92,7 @@ def whole(pipeline: Pipeline) -> Chain:
             result = await response.call()
         except Exception as raised:  # noqa: BLE001 - handed on
             error = raised
-        if not (error or pipeline.run.members or pipeline.is_unfinished(result)):
+        if not (error or pipeline.run.members or is_unfinished(result)):
             return result
         return await lease.run(response.complete, result, error, is_last=True)
 
@@ -128,25 +128,10 @@ def in_one_hop(chain: Callable[[Any], Any]) -> Chain:
     return answer
 
 
-class FusedPipeline:
-    """A fused chain whose outermost run goes into the request's first hop, and into its last."""
-
-    def __init__(self, link: Chain) -> None:
-        """Take a chain apart that ``load_fused`` has made."""
-        fused = getattr(link, "fused", None)
-        self._run, self._inner = Run(()), link
-        if isinstance(fused, _Fused) and fused.inner is not None:
-            self._run, self._inner = fused.run, fused.inner
-
-    def get_response(self, request: Any) -> Any:
-        """Do as ``BaseHandler.get_response``, up to what is Pending; in a lane."""
-        set_urlconf(settings.ROOT_URLCONF)
-        response, depth, error = self._run.enter(request)
-        if response is None and error is None:
-            return Pending(partial(self._inner, request), partial(self._complete, request))
-        return settle(request, self._run.leave(request, response, depth, error))
-
-    def _complete(self, request: Any, response: Any, error: BaseException | None) -> Any:
-        __traceback_hide__ = True
-        depth = len(self._run.members)
-        return settle(request, self._run.leave(request, response, depth, error))
+def split(link: Chain) -> Pipeline:
+    """Return a fused chain whose outermost run goes with the request's first hop and its last."""
+    fused = getattr(link, "fused", None)
+    run, inner = Run(()), link
+    if isinstance(fused, _Fused) and fused.inner is not None:
+        run, inner = fused.run, fused.inner
+    return Pipeline(run, partial(on_loop, inner))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+from abc import abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from threading import Lock
@@ -24,7 +25,7 @@ from asgiref.sync import (
 )
 
 from . import connections
-from .outbox import Outbox
+from .outbox import Mailbox, Outbox
 
 if TYPE_CHECKING:
     from .lanes import Lane, LanePool
@@ -66,8 +67,9 @@ def enter_lane(
 class _LaneExecutor(Executor):
     """What asgiref takes for an executor of one thread."""
 
+    @abstractmethod
     def post(self, call: Callable[[], object]) -> None:
-        raise NotImplementedError
+        """Have something called in the lane."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Have a function called in the lane."""
@@ -140,30 +142,31 @@ class Lease(_LaneExecutor):
             return await hop(*args)
         context = copy_context()
         loop = asyncio.get_running_loop()
-        call = _Call(partial(context.run, self._call, loop, context, function, args))
-        self.post(partial(self._work, call))
+        mail = Mailbox(loop)
+        self.post(partial(self._work, mail, partial(self._call, loop, context, function, args)))
         cancelled: asyncio.CancelledError | None = None
-        while not call.is_done:
-            call.waiter = loop.create_future()
+        outcome: tuple[Any, BaseException | None] | None = None
+        while outcome is None:
             try:
-                await call.waiter
+                outcome = await mail.get()
             except asyncio.CancelledError as error:
                 cancelled = error
         context.run(sensitive.set, sensitive.get(None))
         _restore_context(context)
         if cancelled is not None and not is_last:
             raise cancelled
-        if call.error is not None:
-            raise call.error
-        result: T = call.result
-        return result
+        result, failure = outcome
+        if failure is not None:
+            raise failure
+        return result  # type: ignore[no-any-return]
 
-    def _work(self, call: _Call) -> None:
+    def _work(self, mail: Mailbox, call: Callable[[], Any]) -> None:
+        outcome: tuple[Any, BaseException | None]
         try:
-            call.result = call.make()
+            outcome = (call(), None)
         except BaseException as error:  # noqa: BLE001 - handed on, to whoever waits
-            call.error = error
-        self._outbox.post(call.done)
+            outcome = (None, error)
+        self._outbox.post(partial(mail.put, outcome))
 
     def _call(
         self,
@@ -172,26 +175,11 @@ class Lease(_LaneExecutor):
         function: Callable[..., T],
         args: tuple[Any, ...],
     ) -> T:
-        enter_lane(loop, context, self._nested)
-        return function(*args)
+        def call() -> T:
+            enter_lane(loop, context, self._nested)
+            return function(*args)
 
-
-class _Call:
-    """What a lane is to call, and what came of it; but for that it belongs to the loop."""
-
-    __slots__ = ("error", "is_done", "make", "result", "waiter")
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.is_done = False
-        self.waiter: asyncio.Future[None] | None = None
-
-    def done(self) -> None:
-        self.is_done = True
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        return context.run(call)
 
 
 # The lane of the request that a coroutine belongs to.
@@ -271,16 +259,28 @@ def for_stream(pool: LanePool) -> BorrowingExecutor:
     return BorrowingExecutor(pool, _STREAM_PATIENCE, yields=True)
 
 
-async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGenerator[bytes]:
-    """Yield the pieces of an async iterator, whose calls of sync code go to an executor's lane."""
+@contextmanager
+def sensitive_to(executor: _LaneExecutor) -> Iterator[None]:
+    """Let asgiref send to an executor what has to stay in one thread, for as long as a block runs.
+
+    Tasks that go on may still use the context: asgiref makes a thread for them.
+    """
     context, before = ThreadSensitiveContext(), sensitive.get(None)
     SyncToAsync.context_to_thread_executor[context] = executor
     sensitive.set(context)
     try:
-        async with aclosing(aiter(stream)) as parts:
-            async for part in parts:
-                yield part
+        yield
     finally:
         SyncToAsync.context_to_thread_executor.pop(context, None)
-        executor.close()
         sensitive.set(before)
+
+
+async def iterate(stream: Any, executor: Lease | BorrowingExecutor) -> AsyncGenerator[bytes]:
+    """Yield the pieces of an async iterator, whose calls of sync code go to an executor's lane."""
+    try:
+        with sensitive_to(executor):
+            async with aclosing(aiter(stream)) as parts:
+                async for part in parts:
+                    yield part
+    finally:
+        executor.close()

@@ -27,9 +27,9 @@ from django.core.handlers import base
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
-from .fused import FusedPipeline, in_one_hop, load_fused, whole
+from .fused import in_one_hop, load_fused, split, whole
 from .middleware import Obstacles, find_obstacles, flatten
-from .views import Pending, Pipeline, is_async
+from .views import Pipeline, call_view, is_async, on_loop
 
 if TYPE_CHECKING:
     from .threaded import ThreadedASGIHandler
@@ -180,7 +180,7 @@ class Strategies:
         hint = Hint()
         run = flatten(self._handler._middleware_chain) if self._is_cut else None
         if run is not None:
-            pipeline = Pipeline(self._handler, run)
+            pipeline = Pipeline(run, partial(call_view, self._handler))
             if self._is_watched:
                 flat = _on_loop(self._with_chain(whole(pipeline)))
             else:  # here a wrong hint costs nothing
@@ -195,14 +195,16 @@ class Strategies:
         if self.obstacles.sync_only:
             # It calls the view from its thread in any case, so all that is around it may run there.
             chain = in_one_hop(handler._middleware_chain)
-            return _on_loop(self._with_chain(chain)) if self._is_watched else _waiting(handler)
+            if self._is_watched:
+                return _on_loop(self._with_chain(chain))
+            return Plan(handler.get_response, waits=True)
         if not self._is_cut:
             return _on_loop(handler.stock)
         fused = handler.companion()
         load_fused(fused)
         if self._is_watched:
             return _on_loop(fused)
-        return Plan(FusedPipeline(fused._middleware_chain).get_response, waits=True)
+        return Plan(split(fused._middleware_chain).get_response, waits=True)
 
     def _with_chain(self, chain: Any) -> ThreadedASGIHandler:
         companion = self._handler.companion()
@@ -210,23 +212,11 @@ class Strategies:
         return companion
 
 
-def _waiting(handler: ThreadedASGIHandler) -> Plan:
-    return Plan(handler.get_response, waits=True)
-
-
 def _on_loop(handler: ThreadedASGIHandler, waits: bool = True) -> Plan:
     """Return the plan that lets the loop call a handler's ``get_response_async``."""
 
-    def respond(request: Any) -> Pending:
-        return Pending(partial(handler.get_response_async, request), _pass_on)
-
+    respond = partial(on_loop, handler.get_response_async)
     return Plan(respond, waits, steps_aside=waits, is_watched=not are_plain(_WATCHED))
-
-
-def _pass_on(response: Any, error: BaseException | None) -> Any:
-    if error is not None:
-        raise error
-    return response
 
 
 def has_async_views() -> bool:

@@ -98,19 +98,40 @@ def _render(handler: Any, request: Any, callback: Any, response: Any) -> Any:
     return response
 
 
-class Pipeline:
-    """A whole stack of hooks around a view: in one hop, or two for an async view."""
+def on_loop(function: Callable[[Any], Awaitable[Any]], request: Any) -> Pending:
+    """Return what makes the loop call a coroutine function with a request."""
+    return Pending(partial(function, request), _pass_on)
 
-    def __init__(self, handler: Any, run: Run) -> None:
-        self._handler = handler
+
+def _pass_on(response: Any, error: BaseException | None) -> Any:
+    if error is not None:
+        raise error
+    return response
+
+
+def is_unfinished(response: Any) -> bool:
+    """Tell whether there is anything to be done with what a view has returned."""
+    return (
+        response is None
+        or asyncio.iscoroutine(response)
+        or callable(getattr(response, "render", None))
+    )
+
+
+class Pipeline:
+    """Hooks around a view, or around a chain that is called on the loop."""
+
+    def __init__(self, run: Run, inner: Callable[[Any], Any]) -> None:
+        """``inner`` is called in the lane: it returns a response, or what is Pending."""
         self.run = run
+        self._inner = inner
 
     def respond(self, request: Any) -> Any:
         """Return the response of Django's chain, or what is Pending; in a lane."""
         response, depth, error = self.run.enter(request)
         if response is None and error is None:
             try:
-                response = call_view(self._handler, request)
+                response = self._inner(request)
             except Exception as raised:  # noqa: BLE001 - in making the response for an error
                 error = raised
             if type(response) is Pending:
@@ -128,30 +149,22 @@ class Pipeline:
             failure = raised
         return self.run.leave(request, response, len(self.run.members), failure)
 
-    def is_unfinished(self, response: Any) -> bool:
-        """Tell whether there is anything to be done with what a view has returned."""
-        return (
-            response is None
-            or asyncio.iscoroutine(response)
-            or callable(getattr(response, "render", None))
-        )
-
     def get_response(self, request: Any) -> Any:
         """Do as ``BaseHandler.get_response``, or return what is Pending; in a lane."""
         set_urlconf(settings.ROOT_URLCONF)
         response = self.respond(request)
         if type(response) is Pending:
             return Pending(response.call, partial(self._settle_later, request, response))
-        return settle(request, response)
+        return _settle(request, response)
 
     def _settle_later(
         self, request: Any, pending: Pending, response: Any, error: BaseException | None
     ) -> Any:
         __traceback_hide__ = True
-        return settle(request, pending.complete(response, error))
+        return _settle(request, pending.complete(response, error))
 
 
-def settle(request: Any, response: Any) -> Any:
+def _settle(request: Any, response: Any) -> Any:
     response._resource_closers.append(request.close)
     if response.status_code >= 400:
         log_response(

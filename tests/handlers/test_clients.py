@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -24,7 +25,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.csrf import csrf_exempt
 
 from django_daphne.handlers.middleware import flatten
-from django_daphne.handlers.views import Pending, Pipeline
+from django_daphne.handlers.views import Pending, Pipeline, call_view
 from tests import settings
 
 from .stack_views import template
@@ -41,7 +42,7 @@ class Pipes:
         super().load_middleware()  # type: ignore[misc]
         run = flatten(self._middleware_chain)
         assert run is not None, "it is not hooks only"
-        self.pipeline = Pipeline(self, run)
+        self.pipeline = Pipeline(run, partial(call_view, self))
 
 
 class PipelineHandler(Pipes, ClientHandler):
