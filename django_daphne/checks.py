@@ -18,6 +18,7 @@ from django.db import connections
 from .conf import (
     GROUPS,
     OPTIONS,
+    TOTAL_FOR_EACH,
     DjangoConfig,
     find_contradictions,
     get_django_config,
@@ -126,8 +127,8 @@ def check_environment_values(app_configs: Any = None, **kwargs: Any) -> list[Che
 
 def check_strategy(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Find middleware that stands in the way of a faster way for the project's requests."""
-    config, obstacles = _django_config(), _obstacles()
-    if config is None or config.django_handler == "stock" or obstacles is None:
+    obstacles = _obstacles()
+    if obstacles is None or _django_config("threaded") is None:
         return []
     if obstacles.async_only:
         hint = "Where a class can also be synchronous (sync_capable), a sync view takes one hop."
@@ -157,8 +158,7 @@ def check_middleware_mix(app_configs: Any = None, **kwargs: Any) -> list[CheckMe
 
 def check_persistent_connections(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Find CONN_MAX_AGE under Django's own handler, where every request has a new thread."""
-    config = _django_config()
-    if config is None or config.django_handler != "stock":
+    if _django_config("stock") is None:
         return []
     hint = (
         'Set CONN_MAX_AGE to 0, use a pool (OPTIONS["pool"]), or remove DAPHNE["DJANGO_HANDLER"].'
@@ -178,10 +178,10 @@ def check_persistent_connections(app_configs: Any = None, **kwargs: Any) -> list
 
 def check_database_pools(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Find more threads than a database's own pool has connections."""
-    config = _django_config()
-    if config is None or config.django_handler == "stock":
+    config = _django_config("threaded")
+    if config is None:
         return []
-    total = config.threads_total or 4 * config.threads
+    total = config.threads_total or TOTAL_FOR_EACH * config.threads
     found: list[CheckMessage] = []
     for alias, database in connections.settings.items():
         pool = database.get("OPTIONS", {}).get("pool")
@@ -226,12 +226,13 @@ def _apps_above() -> list[AppConfig]:
     return configs[: names.index(APP)] if APP in names else []
 
 
-def _django_config() -> DjangoConfig | None:
-    """Return how requests are run; None where other checks find the configuration wrong."""
+def _django_config(handler: str) -> DjangoConfig | None:
+    """Return how requests are run; None if it is not by this handler, or other checks complain."""
     try:
-        return get_django_config()
+        config = get_django_config()
     except ConfigurationError:
         return None
+    return config if config.django_handler == handler else None
 
 
 def _obstacles() -> Obstacles | None:

@@ -13,6 +13,9 @@ from django.conf import settings
 
 from .server import ConfigurationError, Group, Layer, Resolved, all_options, option, resolve
 
+# THREADS_TOTAL, where the project does not say, for each of THREADS.
+TOTAL_FOR_EACH: Final = 4
+
 
 class DjangoConfig(Group, title="Django"):
     """Say how Django's requests are run."""
@@ -29,7 +32,7 @@ class DjangoConfig(Group, title="Django"):
         help="All threads of requests: also those that wait for an async view or send a stream.",
         unit="threads",
         minimum=1,
-        none_means="4 times THREADS",
+        none_means=f"{TOTAL_FOR_EACH} times THREADS",
     )
     consumer_threads: int = option(
         16, help="Threads of synchronous Channels consumers.", unit="threads", minimum=1

@@ -33,6 +33,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from ..conf import TOTAL_FOR_EACH
+
 logger = logging.getLogger("django_daphne.server")
 
 # It gets the lane that it runs in. What it returns is called, if it can be, when the lane is free
@@ -69,10 +71,10 @@ class LanePool:
     ) -> None:
         """Make a pool without threads. ``on_end`` is called in each lane before its thread ends.
 
-        ``total`` is above ``limit``; without one it is 4 times that.
+        ``total`` is above ``limit``; without one it is what the settings' default makes of that.
         """
         self._limit = limit
-        self._total = total or 4 * limit
+        self._total = total or TOTAL_FOR_EACH * limit
         self._idle_timeout = idle_timeout
         self._on_end = on_end
         self._warned = float("-inf")

@@ -247,6 +247,20 @@ async def ask(application: Any, path: str = "/", body: bytes = b"", **more: Any)
     return await Exchange(application, path, **more).answer(body)
 
 
+async def visit(application: Any, path: str, number: int, turns_to_wait: int | None) -> Exchange:
+    """Post "x" with a number in the query; leave after some turns of the loop, if they are given.
+
+    Return the exchange at its end.
+    """
+    exchange = Exchange(application, path, query_string=f"number={number}".encode(), method="POST")
+    await exchange.begin(b"x")
+    if turns_to_wait is not None:
+        await turns(turns_to_wait)
+        await exchange.leave()
+    await exchange.end()
+    return exchange
+
+
 async def ask_in_this_task(application: Any, path: str = "/") -> Response:
     """Return the response to one request, for which no task is made."""
     body: list[dict[str, Any]] = [{"type": "http.request"}]

@@ -16,7 +16,7 @@ from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
 
 from .stacks import LANGUAGES, STACKS
-from .support import Ear, Exchange, HandlerTestCase, turns, until
+from .support import Ear, Exchange, HandlerTestCase, turns, until, visit
 from .ways import INWARDS, OUTWARDS, WayTestCase, hello, make_stack
 
 CASES = int(os.environ.get("DAPHNE_TEST_CASES", "300"))
@@ -212,15 +212,9 @@ class CrowdTests(HandlerTestCase):
         handler = self.handler(view, path("sync", sync_view), middleware=[Identity, *stack])
         entry = asyncio.Semaphore(100)
 
-        async def visit(mine: int, name: str, patience: int) -> None:
+        async def come(mine: int, name: str, patience: int) -> None:
             async with entry:
-                query = f"number={mine}".encode()
-                exchange = Exchange(handler, name, query_string=query, method="POST")
-                await exchange.begin(b"x")
-                if patience < 30:
-                    await turns(patience)
-                    await exchange.leave()
-                await exchange.end()
+                exchange = await visit(handler, name, mine, patience if patience < 30 else None)
                 if exchange.sent:
                     self.assertEqual(exchange.response.text, f"{mine} x")
                 else:
@@ -229,7 +223,7 @@ class CrowdTests(HandlerTestCase):
         visits = [
             (each, chance.choice(("/", "/sync")), chance.randrange(90)) for each in range(count)
         ]
-        await asyncio.gather(*(visit(*values) for values in visits))
+        await asyncio.gather(*(come(*values) for values in visits))
         await ear.finished(count)
         await self.assert_idle()
         self.assertEqual(mixed, [])

@@ -18,7 +18,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from django_daphne.handlers import client
 
-from .support import Exchange, Gate, HandlerTestCase, ask, happens, turns
+from .support import Exchange, Gate, HandlerTestCase, ask, happens, turns, visit
 
 number: ContextVar[int] = ContextVar("number")
 per_thread = threading.local()
@@ -218,21 +218,16 @@ class DisconnectTests(HandlerTestCase):
         handler = self.handler(view, middleware=[identity])
         entry = asyncio.Semaphore(40)
 
-        async def visit(mine: int, patience: int) -> None:
+        async def come(mine: int, patience: int) -> None:
             async with entry:
-                query = f"number={mine}".encode()
-                exchange = await Exchange(handler, query_string=query, method="POST").begin(b"x")
-                if patience < 20:
-                    await turns(patience)
-                    await exchange.leave()
-                await exchange.end()
+                exchange = await visit(handler, "/", mine, patience if patience < 20 else None)
                 if exchange.sent:
                     self.assertEqual(exchange.response.text, f"{mine} x")
                 else:
                     self.assertLess(patience, 20)
 
         patiences = [chance.randrange(60) for _ in range(400)]
-        await asyncio.gather(*map(visit, range(400), patiences))
+        await asyncio.gather(*map(come, range(400), patiences))
         await ear.finished(400)
         await self.assert_idle()
         self.assertEqual(mixed, [])

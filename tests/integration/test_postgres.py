@@ -171,17 +171,19 @@ class Load(SiteTestCase):
 class LoadTests(Load):
     """Sixteen clients send some hundred requests."""
 
+    clients, load, restart = 16, 320, 240
+
     def test_load(self):
         """The clients ask for sync and async views of a site that keeps its connections."""
-        self.check_load(16, 320)
+        self.check_load(self.clients, self.load)
 
     def test_restart(self):
         """The database restarts half-way, and connections are checked before they are used."""
-        self.check_restart(16, 240, health_checks=True)
+        self.check_restart(self.clients, self.restart, health_checks=True)
 
     def test_restart_without_checks(self):
         """The database restarts half-way, and each broken connection costs one request."""
-        self.check_restart(16, 240, health_checks=False)
+        self.check_restart(self.clients, self.restart, health_checks=False)
 
 
 class ThreadTests(SiteTestCase):
@@ -274,22 +276,11 @@ class PoolTests(SiteTestCase):
 
 
 @tag("heavy")
-class HeavyLoadTests(Load):
+class HeavyLoadTests(LoadTests):
     """Sixty-four clients send 5,000 requests, and there is a thread for each of them."""
 
+    clients, load, restart = 64, 5_000, 5_000
     threads_total = 64 + THREADS
-
-    def test_load(self):
-        """The clients ask for sync and async views of a site that keeps its connections."""
-        self.check_load(64, 5_000)
-
-    def test_restart(self):
-        """The database restarts half-way, and connections are checked before they are used."""
-        self.check_restart(64, 5_000, health_checks=True)
-
-    def test_restart_without_checks(self):
-        """The database restarts half-way, and each broken connection costs one request."""
-        self.check_restart(64, 5_000, health_checks=False)
 
 
 @tag("heavy")
