@@ -228,6 +228,53 @@ class TimeoutConfig(Group, title="Timeouts"):
     )
 
 
+class HTTP2Config(Group, title="HTTP/2"):
+    """Say whether HTTP/2 is spoken, and how much one connection of it may hold."""
+
+    http2: bool = option(
+        True, help="Speak HTTP/2 with clients that want it: by ALPN over TLS, or as below."
+    )
+    http2_prior_knowledge: bool = option(
+        True, help="Speak HTTP/2 with clients that begin with it on a connection without TLS."
+    )
+    http2_max_concurrent_streams: int = option(
+        128, help="Requests of one connection at the same time.", unit="streams", minimum=1
+    )
+    http2_stream_window: int = option(
+        1048576,
+        help="What is held of one request body that the application does not take.",
+        unit="bytes",
+        minimum=65535,
+        maximum=2**31 - 1,
+    )
+    http2_connection_window: int = option(
+        8388608,
+        help="What is held of all request bodies of a connection together.",
+        unit="bytes",
+        minimum=65535,
+        maximum=2**31 - 1,
+    )
+    http2_max_frame_size: int = option(
+        16384,
+        help="The largest frame that clients may send.",
+        unit="bytes",
+        minimum=16384,
+        maximum=2**24 - 1,
+    )
+    http2_max_requests: int | None = _limit(
+        None,
+        "Requests of one connection, one after the other.",
+        "the connection ends behind them",
+        unit="requests",
+    )
+    http2_ping_interval: float | None = _timeout(
+        30, "The silence of a client that is being served.", "a PING"
+    )
+    http2_ping_timeout: float | None = _timeout(
+        30, "The wait for the answer to a PING.", "the connection is reset"
+    )
+
+
 class WebSocketConfig(Group, title="WebSocket"):
     """Bound the life and the messages of a WebSocket, and say how it is compressed."""
 
@@ -332,6 +379,7 @@ class ServerConfig:
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     timeouts: TimeoutConfig = field(default_factory=TimeoutConfig)
+    http2: HTTP2Config = field(default_factory=HTTP2Config)
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     logging: LogConfig = field(default_factory=LogConfig)

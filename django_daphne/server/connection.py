@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
+from . import files
 from .asgi.http_cycle import ApplicationCycle, CycleContext
 from .asgi.scope import ScopeFactory
 from .asgi.tasks import ApplicationTasks
@@ -31,9 +32,13 @@ from .interfaces import (
     WebSocketHandshake,
 )
 from .protocols.deadlines import Deadlines, DeadlineWheel
+from .protocols.http2_frames import PREFACE
+from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
+
+ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]
 
 
 class LoopClock:
@@ -136,6 +141,7 @@ class Connection(Protocol):
         self._deadlines = Deadlines(context.wheel)
         self._protocol: ConnectionProtocol
         self._late_origin: Origin | None = None  # what was not known when it was made
+        self._first_bytes = b""
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
 
@@ -146,23 +152,54 @@ class Connection(Protocol):
         self._scopes = ScopeFactory(self._origin, context.state)
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
-        protocol = UpgradableHTTP11(
+        if transport.alpn == "h2":
+            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+            return
+        self._switch_protocol(self._make_protocol(UpgradableHTTP11))
+        if config.http2.http2:
+            self.dataReceived = self._negotiate  # type: ignore[method-assign]
+
+    def _make_protocol(self, make: ProtocolFactory) -> ConnectionProtocol:
+        context = self._context
+        return make(
             ConnectionContext(
-                config=config,
+                config=context.config,
                 clock=context.clock,
-                client=transport.peer,
+                client=self.transport.peer,
                 create_cycle=self._create_cycle,
                 create_websocket_cycle=self._create_websocket_cycle,
                 switch_protocol=self._switch_protocol,
                 call_soon=context.call_soon,
+                copy_file=files.copy,
                 default_headers=context.default_headers,
                 admission=context.admission,
                 log_access=context.log_access,
             ),
-            transport,
+            self.transport,
             self._deadlines,
         )
-        self._switch_protocol(protocol)
+
+    def _negotiate(self, data: bytes) -> None:
+        """Find out what the client speaks, from its first bytes where nothing else has said it.
+
+        Twisted's TLS knows what was negotiated only when there are any. Over TLS nothing else
+        counts; without it a client may begin with the preface of HTTP/2 (RFC 9113, section 3.3).
+        """
+        data = self._first_bytes + data
+        alpn, first = self.transport.alpn, data[: len(PREFACE)]
+        is_cleartext = (
+            not self.transport.is_tls and self._context.config.http2.http2_prior_knowledge
+        )
+        if alpn != "h2" and not (is_cleartext and PREFACE.startswith(first)):
+            self._switch_protocol(self._protocol)
+        elif alpn == "h2" or first == PREFACE:
+            self._deadlines.cancel_all()
+            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+        else:
+            self._first_bytes = data  # the beginning of the preface, or of "POST"
+            return
+        self._first_bytes = b""
+        self._protocol.data_received(data)
 
     def readConnectionLost(self) -> None:
         self._protocol.eof_received()

@@ -6,6 +6,8 @@
     ├── LifespanFailure         the application's: it refused to start
     ├── PeerError               the client's: carries the status to answer with
     ├── WebSocketError          the client's: carries the code of the close frame to answer with
+    ├── HTTP2Error              the client's: carries the code of the GOAWAY to answer with
+    ├── StreamError             the client's: carries the code of the RST_STREAM to answer with
     ├── ProxyProtocolError      a proxy's: its header is none (in ``proxy_protocol``)
     └── ApplicationError        the application's: a message that ASGI does not allow here
     ClientDisconnected          nobody's: the client left; an OSError, as ASGI asks
@@ -19,10 +21,12 @@ __all__ = [
     "ApplicationError",
     "ClientDisconnected",
     "ConfigurationError",
+    "HTTP2Error",
     "LifespanFailure",
     "ListenError",
     "PeerError",
     "ServerError",
+    "StreamError",
     "WebSocketError",
 ]
 
@@ -76,6 +80,31 @@ class WebSocketError(ServerError):
 
     ``code`` is that of the close frame to answer with (RFC 6455, section 7.4); the text is for the
     log.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class HTTP2Error(ServerError):
+    """The client broke a rule of HTTP/2, or a limit, so that the connection cannot go on.
+
+    ``code`` is that of the GOAWAY frame to answer with (RFC 9113, section 7); the text is for the
+    log.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class StreamError(ServerError):
+    """The client broke a rule of HTTP/2 on one stream; the others go on.
+
+    ``code`` is that of the RST_STREAM frame to answer with (RFC 9113, section 7).
     """
 
     def __init__(self, code: int, reason: str) -> None:

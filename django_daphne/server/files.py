@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from .exceptions import ClientDisconnected
+from .interfaces import FileWriter
 
 # Bytes at a time: a fair share of the loop for one connection, and large enough to be fast.
 PIECE: Final = 256 * 1024
@@ -20,17 +21,8 @@ PIECE: Final = 256 * 1024
 Progress = Callable[[], object]
 
 
-class Writer(Protocol):
-    """The part of a transport that files need."""
-
-    def write(self, data: bytes) -> None: ...
-
-    async def drained(self) -> None:
-        """Return when more may be written; raise ClientDisconnected when nothing may be."""
-
-
 async def copy(
-    writer: Writer, descriptor: int, offset: int, count: int, progress: Progress
+    writer: FileWriter, descriptor: int, offset: int, count: int, progress: Progress
 ) -> None:
     """Read in a thread and write through the transport.
 

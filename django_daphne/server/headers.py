@@ -26,7 +26,7 @@ HANDLED_FIELDS: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
 )
 # Response fields that are different each time.
-_VARYING_FIELDS: Final = HANDLED_FIELDS | {b"set-cookie", b"location", b"etag", b"last-modified"}
+VARYING_FIELDS: Final = HANDLED_FIELDS | {b"set-cookie", b"location", b"etag", b"last-modified"}
 
 # What was checked before: the lower-case forms of names, and whole lines. Most responses of an
 # application have the same few, so writing one is mostly one look-up. Bounded in number and size.
@@ -55,7 +55,7 @@ def field_line(field: Header) -> tuple[bytes, bytes]:
     if forbidden is not None:
         raise ApplicationError(f"Header value of {name!r} holds a control character: {value!r}")
     if (
-        lowered not in _VARYING_FIELDS
+        lowered not in VARYING_FIELDS
         and type(field) is tuple
         and len(value) <= _MAX_KNOWN_VALUE
         and len(known_field_lines) < _MAX_KNOWN

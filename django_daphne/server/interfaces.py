@@ -155,6 +155,10 @@ class RequestHead:
 class HTTPCycle(Protocol):
     """The ASGI side of one request: what happened on the wire."""
 
+    @property
+    def is_running(self) -> bool:
+        """Return whether the application was called and has not returned."""
+
     def start(self) -> None:
         """Call the application. The first body bytes may have been delivered before."""
 
@@ -167,6 +171,29 @@ class HTTPCycle(Protocol):
     def pause_sending(self) -> None: ...
 
     def resume_sending(self) -> None: ...
+
+
+class FileWriter(Protocol):
+    """What a file can be copied to."""
+
+    def write(self, data: bytes) -> None: ...
+
+    async def drained(self) -> None:
+        """Return when more may be written; raise ClientDisconnected when nothing may be."""
+
+
+class CopyFile(Protocol):
+    """A way to send a part of a file; see ``Transport.send_file``."""
+
+    def __call__(
+        self,
+        writer: FileWriter,
+        descriptor: int,
+        offset: int,
+        count: int,
+        progress: Callable[[], object],
+        /,
+    ) -> Awaitable[None]: ...
 
 
 class HTTPStream(Protocol):
@@ -213,6 +240,10 @@ class WebSocketCycle(Protocol):
 
     ``disconnected`` is the last thing that it is told, once.
     """
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether the application was called and has not returned."""
 
     def start(self) -> None:
         """Call the application."""
@@ -317,7 +348,7 @@ class Admission(Protocol):
 
 
 class DefaultHeaders(Protocol):
-    """The header lines that every response has, as bytes with their CRLF."""
+    """The fields that every response has; lines are bytes with their CRLF."""
 
     @property
     def server(self) -> bytes: ...
@@ -326,6 +357,9 @@ class DefaultHeaders(Protocol):
 
     def block(self) -> bytes:
         """Return Date and Server, made once a second."""
+
+    def fields(self) -> Sequence[Header]:
+        """Return the same with names in lower case, for HTTP/2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +373,7 @@ class ConnectionContext:
     create_websocket_cycle: Callable[[RequestHead, WebSocketHandshake], WebSocketCycle]
     switch_protocol: Callable[[ConnectionProtocol], None]
     call_soon: Callable[..., object]
+    copy_file: CopyFile
     default_headers: DefaultHeaders
     admission: Admission | None
     log_access: Callable[[AccessRecord], None] | None

@@ -100,6 +100,11 @@ class WebSocketCycle:
 
     # What the protocol says (interfaces.WebSocketCycle).
 
+    @property
+    def is_running(self) -> bool:
+        """Return whether the application was called and has not returned."""
+        return self._task is not None and not self._task.done()
+
     def start(self) -> None:
         """Call the application."""
         self._task = task = self._context.tasks.start(self._run())

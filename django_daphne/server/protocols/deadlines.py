@@ -14,7 +14,7 @@ With nothing to wait for there is no timer and the process sleeps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..interfaces import Clock, TimerHandle
 
@@ -22,6 +22,9 @@ from ..interfaces import Clock, TimerHandle
 RESOLUTION: Final = 0.25
 # Stands for the bucket of an object that is being served and chooses its next one afterwards.
 _EXPIRING: Final = -1
+
+# A word, and where a connection has several of a kind, a number.
+Name: TypeAlias = str | tuple[str, int]
 
 
 class Deadlines:
@@ -32,10 +35,14 @@ class Deadlines:
     def __init__(self, wheel: DeadlineWheel) -> None:
         self._wheel = wheel
         self._clock = wheel.clock
-        self._due: dict[str, tuple[float, Callable[[], object]]] = {}
+        self._due: dict[Name, tuple[float, Callable[[], object]]] = {}
         self._tick: int | None = None  # the bucket it stands in
 
-    def start(self, name: str, seconds: float | None, callback: Callable[[], object]) -> None:
+    def sibling(self) -> Deadlines:
+        """Return the deadlines of something else on the same clock."""
+        return Deadlines(self._wheel)
+
+    def start(self, name: Name, seconds: float | None, callback: Callable[[], object]) -> None:
         """Call ``callback`` in ``seconds`` unless cancelled; None or below zero means never.
 
         A deadline of the same name is replaced.
@@ -47,7 +54,7 @@ class Deadlines:
         self._due[name] = (when, callback)
         self._stand_in_line(when)
 
-    def cancel(self, name: str) -> None:
+    def cancel(self, name: Name) -> None:
         """Forget the deadline of this name, if there is one."""
         self._due.pop(name, None)
 
@@ -58,7 +65,7 @@ class Deadlines:
             self._wheel.remove(self, self._tick)
             self._tick = None
 
-    def names(self) -> set[str]:
+    def names(self) -> set[Name]:
         """Return the names of the deadlines that are running."""
         return set(self._due)
 

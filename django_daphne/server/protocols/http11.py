@@ -7,7 +7,7 @@ is bounded. Three machines say where it stands: this one for what the client's n
     HEAD ──> BODY ──> COMPLETE ──> HEAD
                └────> DISCARD ──> HEAD    answered early: the rest is thrown away
 
-the exchange's for the response (``http11_exchange``), and the wire's for the connection (``wire``).
+the exchange's for the response (``exchange``), and the wire's for the connection (``wire``).
 
 ``_advance`` is the only place that reads on. It cuts a head, takes what is there of the body, then
 starts the application, in this order: so a small body is complete when the application first asks,
@@ -29,8 +29,9 @@ from typing import Final
 from ..exceptions import PeerError
 from ..interfaces import ConnectionContext, HTTPCycle, Transport
 from .deadlines import Deadlines
+from .exchange import AWAITED, READY, SENDING
 from .http11_body import BodyReader, ChunkedBody, LengthBody
-from .http11_exchange import AWAITED, READY, SENDING, UNREADABLE, Exchange
+from .http11_exchange import UNREADABLE, HTTP11Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
 from .responses import ResponseWriter
@@ -68,7 +69,7 @@ class HTTP11:
         self._input = InputBuffer(self._limits)
         self._head_reader = HeadReader(self._limits.max_header_count)
         self._body: BodyReader
-        self._exchange: Exchange | None = None
+        self._exchange: HTTP11Exchange | None = None
         self._reading = _HEAD
         self._reading_is_paused = self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
@@ -190,7 +191,7 @@ class HTTP11:
         if self._head_is_timed:
             self._head_is_timed = False
             self._deadlines.cancel("head")
-        self._exchange = exchange = Exchange(request, self, self._wire, context)
+        self._exchange = exchange = HTTP11Exchange(request, self, self._wire, context)
         if request.has_body:
             self._start_body(exchange)
         else:
@@ -201,10 +202,10 @@ class HTTP11:
         if self._timeouts.http_timeout is not None:
             self._deadlines.start("request", self._timeouts.http_timeout, self._request_timed_out)
 
-    def _create_cycle(self, exchange: Exchange) -> HTTPCycle:
+    def _create_cycle(self, exchange: HTTP11Exchange) -> HTTPCycle:
         return self._context.create_cycle(exchange.request, exchange)
 
-    def _start_body(self, exchange: Exchange) -> None:
+    def _start_body(self, exchange: HTTP11Exchange) -> None:
         limits, request = self._limits, exchange.request
         length = request.content_length
         self._reading = _BODY
@@ -284,7 +285,7 @@ class HTTP11:
         """Let a client that closed its side have the answer, whenever it is complete."""
         self._deadlines.cancel("half-close")
 
-    def begin_body(self, exchange: Exchange, writer: ResponseWriter) -> None:
+    def begin_body(self, exchange: HTTP11Exchange, writer: ResponseWriter) -> None:
         """Decide, before the head leaves, whether the connection can be used again."""
         self._deadlines.cancel("half-close")
         if self._reading is _BODY:
@@ -294,7 +295,7 @@ class HTTP11:
             writer.close |= exchange.continue_is_due or left is None or left > limit
         writer.close |= self._draining
 
-    def response_ended(self, exchange: Exchange, close: bool) -> None:
+    def response_ended(self, exchange: HTTP11Exchange, close: bool) -> None:
         """Go on behind a complete response, or close."""
         self._exchange = None
         if self._timeouts.http_timeout is not None:
@@ -346,7 +347,7 @@ class HTTP11:
             if self._reading is _DISCARD:
                 self._wire.linger()
                 return
-            exchange = self._exchange = Exchange(UNREADABLE, self, self._wire, self._context)
+            exchange = self._exchange = HTTP11Exchange(UNREADABLE, self, self._wire, self._context)
         if exchange.state is SENDING:
             self.give_up()
             return

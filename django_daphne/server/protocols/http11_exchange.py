@@ -1,52 +1,18 @@
-"""One request and its response on an HTTP/1.1 connection, from the response's side.
-
-    READY ──> AWAITED ──> HELD ──> SENDING ──> ENDED
-
-READY is a request whose application was not called yet, for its body may be there already.
-HELD is a head that waits for the first body part, so that both leave in one write. An exchange ends
-once: when its response is complete, or when it is left because the client went away, broke the
-protocol, or let a deadline pass. What the application says to an exchange that has ended cannot
-reach the one behind it.
-"""
+"""One request and its response on an HTTP/1.1 connection, from the response's side."""
 
 from __future__ import annotations
 
-import enum
 from typing import Final, Protocol
 
 from ..exceptions import ApplicationError
-from ..interfaces import (
-    AccessRecord,
-    Admission,
-    ConnectionContext,
-    Event,
-    HTTPCycle,
-    RequestHead,
-)
+from ..interfaces import ConnectionContext, RequestHead
 from ..types import Headers
+from .exchange import HELD, SENDING, Exchange
 from .responses import ResponseWriter, error_page
 from .wire import Wire
 
-# nginx's status for a client that left before it was answered; only ever seen in the access log.
-_CLIENT_LEFT: Final = 499
 # Stands in for a request that could not be read, in its answer and in the access log.
 UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
-# What the status of a handshake says of its WebSocket.
-_EVENTS: Final[dict[int, Event]] = {0: "connecting", 101: "connected"}
-
-
-class Sending(enum.Enum):
-    """How far the response is."""
-
-    READY = enum.auto()
-    AWAITED = enum.auto()
-    HELD = enum.auto()
-    SENDING = enum.auto()
-    ENDED = enum.auto()
-
-
-# Looked up for every request, and members of an enum are slow to look up.
-READY, AWAITED, HELD, SENDING, ENDED = Sending
 
 
 class ExchangeOwner(Protocol):
@@ -58,10 +24,10 @@ class ExchangeOwner(Protocol):
     def response_started(self) -> None:
         """Take note that an unusual response will come."""
 
-    def begin_body(self, exchange: Exchange, writer: ResponseWriter) -> None:
+    def begin_body(self, exchange: HTTP11Exchange, writer: ResponseWriter) -> None:
         """Have a say in the head of an unusual response, before it leaves."""
 
-    def response_ended(self, exchange: Exchange, close: bool) -> None:
+    def response_ended(self, exchange: HTTP11Exchange, close: bool) -> None:
         """Go on behind a complete response, or close."""
 
     def give_up(self) -> None:
@@ -71,32 +37,29 @@ class ExchangeOwner(Protocol):
         """Pause or resume reading the body."""
 
 
-class Exchange:
+class HTTP11Exchange(Exchange):
     """The wire's side of one request (``HTTPStream``)."""
 
-    # One is made for each request. What most requests do not need is set where they do.
-    cycle: HTTPCycle | None = None
-    state = READY
     continue_is_due = False  # the client waits for a 100 before it sends the body
-    _is_admitted = False
     _writer: ResponseWriter | None = None
-    _began = 0.0
 
     def __init__(
         self, request: RequestHead, owner: ExchangeOwner, wire: Wire, context: ConnectionContext
     ) -> None:
         """Make the exchange of a request that was read up to its body."""
-        self.request = request
+        super().__init__(request, context)
         self._owner = owner
         self._wire = wire
-        self._context = context
-        if context.log_access is not None:
-            self._began = context.clock.now()
 
-    def enter(self, admission: Admission) -> bool:
-        """Count this request among those that run; false when there is no room for it."""
-        self._is_admitted = admission.enter()
-        return self._is_admitted
+    @property
+    def status(self) -> int | None:
+        """Return the status of the response, None while there is none."""
+        return None if self._writer is None else self._writer.status
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of body that were written."""
+        return 0 if self._writer is None else self._writer.size
 
     # HTTPStream
 
@@ -175,25 +138,6 @@ class Exchange:
 
     # The end
 
-    def switch(self) -> None:
-        """End an exchange whose connection goes on with another protocol."""
-        self.state = ENDED
-        self.cycle = None
-        self._account(101)
-
-    def leave_cycle(self) -> None:
-        """Tell the cycle, once, that its exchange has ended early."""
-        cycle, self.cycle = self.cycle, None
-        if cycle is not None:
-            cycle.disconnected()
-
-    def leave(self) -> None:
-        """End an exchange whose response will never be complete."""
-        if self.state is not ENDED:
-            self.state = ENDED
-            self._account(self._writer.status if self._writer is not None else _CLIENT_LEFT)
-        self.leave_cycle()
-
     def _end_body(self, writer: ResponseWriter) -> None:
         """End a response whose body is over, or wrong."""
         if writer.missing:
@@ -208,37 +152,5 @@ class Exchange:
 
     def _finish(self, writer: ResponseWriter) -> None:
         """Go on after a complete response."""
-        self.state = ENDED
-        self.cycle = None
-        if self._is_admitted or self._context.log_access is not None:
-            self._account(writer.status)
+        self.end(writer.status)
         self._owner.response_ended(self, writer.close)
-
-    def _account(self, status: int) -> None:
-        """Make room for another request, and write the access log."""
-        context = self._context
-        if self._is_admitted and context.admission is not None:
-            self._is_admitted = False
-            context.admission.leave()
-        self.record(status)
-
-    def record(self, status: int) -> None:
-        """Write the access log; status 0 is a WebSocket that is asked for."""
-        context = self._context
-        if context.log_access is not None:
-            request = self.request
-            context.log_access(
-                AccessRecord(
-                    client=context.client if request.origin is None else request.origin.client,
-                    method=request.method,
-                    target=request.target,
-                    http_version=request.http_version,
-                    status=status,
-                    size=self._writer.size if self._writer is not None else 0,
-                    duration=context.clock.now() - self._began,
-                    headers=request.headers,
-                    event=_EVENTS.get(status, "rejected")
-                    if request.wants_websocket
-                    else "complete",
-                )
-            )

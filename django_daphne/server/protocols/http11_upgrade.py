@@ -7,15 +7,22 @@ from typing import cast
 from ..interfaces import HTTPCycle
 from ..types import Headers
 from .http11 import HTTP11
-from .http11_exchange import Exchange
+from .http11_exchange import HTTP11Exchange
 from .websocket import WebSocket
-from .websocket_handshake import Handshake, Offer, accept_head, read_offer
+from .websocket_handshake import (
+    Handshake,
+    Offer,
+    accept_fields,
+    accept_head,
+    choose_extensions,
+    read_offer,
+)
 
 
 class UpgradableHTTP11(HTTP11):
     """One connection that speaks HTTP/1.1 until an application accepts a WebSocket."""
 
-    def _create_cycle(self, exchange: Exchange) -> HTTPCycle:
+    def _create_cycle(self, exchange: HTTP11Exchange) -> HTTPCycle:
         request = exchange.request
         if not request.wants_websocket:
             return super()._create_cycle(exchange)
@@ -24,7 +31,7 @@ class UpgradableHTTP11(HTTP11):
         self._deadlines.start("connect", timeout, self._connect_timed_out)
         handshake = Handshake(offer, exchange, self._open_websocket, self._denied)
         cycle = self._context.create_websocket_cycle(request, handshake)
-        exchange.record(0)
+        exchange.record(0, "connecting")
         # Until it is accepted it differs in nothing but the body, and a handshake has none.
         return cast(HTTPCycle, cycle)
 
@@ -47,16 +54,12 @@ class UpgradableHTTP11(HTTP11):
         assert exchange is not None
         cycle = exchange.cycle
         assert cycle is not None
-        answer, deflate = "", None
-        if offer.extensions and context.config.websocket.websocket_compression:
-            # Imported when it is needed: a tenth of a second, and megabytes.
-            from .websocket_deflate import negotiate
-
-            answer, deflate = negotiate(offer.extensions, context.config.websocket) or ("", None)
-        head = accept_head(offer, subprotocol, answer, headers, context.default_headers.block())
+        answer, deflate = choose_extensions(offer, context.config.websocket)
+        fields = accept_fields(offer, subprotocol, answer, headers)
+        head = accept_head(offer, fields, context.default_headers.block())
         self._deadlines.cancel_all()
         self._wire.write(head)
-        exchange.switch()
+        exchange.switch(101)
         self._exchange = None
         websocket = WebSocket(
             exchange.request,

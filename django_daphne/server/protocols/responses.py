@@ -218,6 +218,7 @@ class DefaultHeaders:
         self.server = f"Server: {server_name}\r\n".encode("latin-1") if server_name else b""
         self._from = self._until = 0.0
         self._block = b""
+        self._fields: tuple[Header, ...] = ()
 
     def block(self) -> bytes:
         """Return both lines."""
@@ -226,7 +227,15 @@ class DefaultHeaders:
             self._from = float(int(now))
             self._until = self._from + 1.0
             self._block = self.date() + self.server
+            lines = self._block.split(b"\r\n")[:-1]
+            pairs = [line.split(b": ", 1) for line in lines]
+            self._fields = tuple((name.lower(), value) for name, value in pairs)
         return self._block
+
+    def fields(self) -> tuple[Header, ...]:
+        """Return both as fields with names in lower case."""
+        self.block()
+        return self._fields
 
     def date(self) -> bytes:
         """Return the Date line alone."""

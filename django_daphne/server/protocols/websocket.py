@@ -296,7 +296,7 @@ class WebSocket:
                     method=request.method,
                     target=request.target,
                     http_version=request.http_version,
-                    status=101,
+                    status=101 if request.http_version == "1.1" else 200,
                     size=self._sent,
                     duration=context.clock.now() - self._began,
                     headers=request.headers,

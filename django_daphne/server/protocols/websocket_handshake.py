@@ -1,4 +1,4 @@
-"""The opening handshake of a WebSocket over HTTP/1.1 (RFC 6455, section 4.2).
+"""The opening handshake of a WebSocket (RFC 6455, section 4.2; over HTTP/2 RFC 8441, section 5).
 
 It is read from the head as it was parsed, and answered here. Nothing is written out again for
 another parser to read: two parsers that disagree about one head are how daphne's CVE-2026-44546
@@ -12,12 +12,16 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from ..config import WebSocketConfig
 from ..exceptions import ApplicationError, PeerError
 from ..headers import TOKEN, field_line, has_token
 from ..interfaces import HTTPStream, RequestHead, WebSocketStream
-from ..types import Headers
+from ..types import Header, Headers
+
+if TYPE_CHECKING:
+    from .websocket_deflate import Deflate
 
 _ACCEPT_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _VERSION: Final = b"13"
@@ -42,7 +46,10 @@ _OURS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a client asks for: its key, and the subprotocols and extensions that it speaks."""
+    """What a client asks for: the subprotocols and extensions that it speaks.
+
+    ``key`` is what the answer has to prove knowledge of, over HTTP/1.1.
+    """
 
     key: bytes
     subprotocols: tuple[str, ...]
@@ -57,6 +64,19 @@ def read_offer(request: RequestHead) -> Offer:
     fields: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
         fields.setdefault(name, []).append(value)
+    if request.http_version == "2":
+        key = _check_extended_connect(request, fields)
+    else:
+        key = _check_upgrade(request, fields)
+    return Offer(
+        key,
+        tuple(_tokens(fields.get(b"sec-websocket-protocol", ()))),
+        tuple(value.decode("latin-1") for value in fields.get(b"sec-websocket-extensions", ())),
+    )
+
+
+def _check_upgrade(request: RequestHead, fields: dict[bytes, list[bytes]]) -> bytes:
+    """Return the key of a request that is as HTTP/1.1 has it."""
     if request.method != "GET" or request.http_version != "1.1" or request.has_body:
         raise PeerError(400, "WebSocket handshake that is no plain GET of HTTP/1.1")
     if not any(has_token(value, b"upgrade") for value in fields.get(b"connection", ())):
@@ -66,11 +86,16 @@ def read_offer(request: RequestHead) -> Offer:
     keys = fields.get(b"sec-websocket-key", [])
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise PeerError(400, "bad Sec-WebSocket-Key")
-    return Offer(
-        keys[0],
-        tuple(_tokens(fields.get(b"sec-websocket-protocol", ()))),
-        tuple(value.decode("latin-1") for value in fields.get(b"sec-websocket-extensions", ())),
-    )
+    return keys[0]
+
+
+def _check_extended_connect(request: RequestHead, fields: dict[bytes, list[bytes]]) -> bytes:
+    """Return no key, for a request that is as HTTP/2 has it."""
+    if not request.has_body or b"sec-websocket-key" in fields:
+        raise PeerError(400, "WebSocket handshake that is not one of HTTP/2")
+    if fields.get(b"sec-websocket-version") != [_VERSION]:
+        raise PeerError(400, "WebSocket version", headers=_UPGRADE_REQUIRED[:1])
+    return b""
 
 
 def _tokens(values: Sequence[bytes]) -> list[str]:
@@ -82,35 +107,47 @@ def _tokens(values: Sequence[bytes]) -> list[str]:
     return [item.decode("ascii") for item in named]
 
 
-def accept_head(
-    offer: Offer, subprotocol: str | None, extensions: str, headers: Headers, defaults: bytes
-) -> bytes:
-    """Return the head of the answer that opens the WebSocket.
+def accept_fields(
+    offer: Offer, subprotocol: str | None, extensions: str, headers: Headers
+) -> list[Header]:
+    """Return the fields of the answer that opens the WebSocket, but those of the HTTP version.
 
-    ``defaults`` are lines that every response has. Raises ApplicationError for a subprotocol that
-    was not offered, and for a field that cannot be sent.
+    Raises ApplicationError for a subprotocol that was not offered, and for a field that cannot be
+    sent.
     """
-    digest = hashlib.sha1(offer.key + _ACCEPT_SUFFIX, usedforsecurity=False).digest()
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
-        b"Sec-WebSocket-Accept: %b\r\n" % base64.b64encode(digest),
-    ]
+    fields: list[Header] = []
     if subprotocol is not None:
         if subprotocol not in offer.subprotocols:
             offered = ", ".join(offer.subprotocols) or "none"
             raise ApplicationError(
                 f"websocket.accept: subprotocol {subprotocol!r} was not offered; offered: {offered}"
             )
-        lines.append(b"Sec-WebSocket-Protocol: %b\r\n" % subprotocol.encode("ascii"))
+        fields.append((b"Sec-WebSocket-Protocol", subprotocol.encode("ascii")))
     if extensions:
-        lines.append(b"Sec-WebSocket-Extensions: %b\r\n" % extensions.encode("ascii"))
-    names = set()
-    for field in headers:
-        name, line = field_line(tuple(field) if isinstance(field, list) else field)
+        fields.append((b"Sec-WebSocket-Extensions", extensions.encode("ascii")))
+    for item in headers:
+        field = tuple(item) if isinstance(item, list) else item
+        name, _ = field_line(field)
         if name in _OURS:
             raise ApplicationError(
                 f"websocket.accept: the header {name.decode()!r} is the server's"
             )
+        fields.append(field)
+    return fields
+
+
+def accept_head(offer: Offer, fields: Sequence[Header], defaults: bytes) -> bytes:
+    """Return the head of the answer over HTTP/1.1.
+
+    ``defaults`` are lines that every response has, unless ``fields`` have them.
+    """
+    digest = hashlib.sha1(offer.key + _ACCEPT_SUFFIX, usedforsecurity=False).digest()
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Sec-WebSocket-Accept: %b\r\n" % base64.b64encode(digest),
+    ]
+    names = set()
+    for name, line in map(field_line, fields):
         names.add(name)
         lines.append(line)
     lines.extend(
@@ -119,6 +156,16 @@ def accept_head(
         if line and line.partition(b":")[0].lower() not in names
     )
     return b"".join((*lines, b"\r\n"))
+
+
+def choose_extensions(offer: Offer, config: WebSocketConfig) -> tuple[str, Deflate | None]:
+    """Return the Sec-WebSocket-Extensions to answer with, and the codec."""
+    if not (offer.extensions and config.websocket_compression):
+        return "", None
+    # Imported when it is needed: a tenth of a second, and megabytes.
+    from .websocket_deflate import negotiate
+
+    return negotiate(offer.extensions, config) or ("", None)
 
 
 class Handshake:

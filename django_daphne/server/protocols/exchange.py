@@ -1,0 +1,127 @@
+"""One request and its response, from the wire's side, whatever the version of HTTP.
+
+    READY ──> AWAITED ──> HELD ──> SENDING ──> ENDED
+
+READY is a request whose application was not called yet, for its body may be there already.
+HELD is a head that waits for the first body part, so that both leave in one write. An exchange ends
+once: when its response is complete, or when it is left because the client went away, broke the
+protocol, or let a deadline pass. What the application says to an exchange that has ended cannot
+reach the one behind it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from ..interfaces import (
+    AccessRecord,
+    Admission,
+    ConnectionContext,
+    Event,
+    HTTPCycle,
+    RequestHead,
+)
+
+# nginx's status for a client that left before it was answered; only ever seen in the access log.
+_CLIENT_LEFT: Final = 499
+
+
+class Sending(enum.Enum):
+    """How far the response is."""
+
+    READY = enum.auto()
+    AWAITED = enum.auto()
+    HELD = enum.auto()
+    SENDING = enum.auto()
+    ENDED = enum.auto()
+
+
+# Looked up for every request, and members of an enum are slow to look up.
+READY, AWAITED, HELD, SENDING, ENDED = Sending
+
+
+class Exchange:
+    """What every version of HTTP knows of a request: its cycle, its place, its line in the log."""
+
+    # One is made for each request. What most requests do not need is set where they do.
+    cycle: HTTPCycle | None = None
+    state = READY
+    _is_admitted = False
+    _is_accounted = False
+    _began = 0.0
+
+    def __init__(self, request: RequestHead, context: ConnectionContext) -> None:
+        self.request = request
+        self._context = context
+        if context.log_access is not None:
+            self._began = context.clock.now()
+
+    @property
+    def status(self) -> int | None:
+        """Return the status of the response, None while there is none."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of body that were written."""
+        raise NotImplementedError
+
+    def enter(self, admission: Admission) -> bool:
+        """Count this request among those that run; false when there is no room for it."""
+        self._is_admitted = admission.enter()
+        return self._is_admitted
+
+    def switch(self, status: int) -> None:
+        """End an exchange that goes on with another protocol."""
+        self.state = ENDED
+        self.cycle = None
+        self._account(status, "connected")
+
+    def leave_cycle(self) -> None:
+        """Tell the cycle, once, that its exchange has ended early."""
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None:
+            cycle.disconnected()
+
+    def leave(self) -> None:
+        """End an exchange whose response will never be complete."""
+        if self.state is not ENDED:
+            self.state = ENDED
+            self._account(self.status or _CLIENT_LEFT)
+        self.leave_cycle()
+
+    def end(self, status: int) -> None:
+        """Take note of a complete response."""
+        self.state = ENDED
+        self.cycle = None
+        if self._is_admitted or self._context.log_access is not None:
+            self._account(status)
+
+    def _account(self, status: int, event: Event | None = None) -> None:
+        """Make room for another request, and write the access log, once."""
+        if self._is_accounted:
+            return
+        self._is_accounted = True
+        if self._is_admitted and self._context.admission is not None:
+            self._context.admission.leave()
+        self.record(status, event)
+
+    def record(self, status: int, event: Event | None = None) -> None:
+        """Write the access log."""
+        context = self._context
+        if context.log_access is not None:
+            request = self.request
+            context.log_access(
+                AccessRecord(
+                    client=context.client if request.origin is None else request.origin.client,
+                    method=request.method,
+                    target=request.target,
+                    http_version=request.http_version,
+                    status=status,
+                    size=self.size,
+                    duration=context.clock.now() - self._began,
+                    headers=request.headers,
+                    event=event or ("rejected" if request.wants_websocket else "complete"),
+                )
+            )

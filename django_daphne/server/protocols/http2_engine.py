@@ -1,0 +1,439 @@
+"""The frames of one HTTP/2 connection: reading and writing them, and their rules (RFC 9113).
+
+Here is what concerns frames, windows and the states of streams; what requests mean and when which
+answer is sent is ``http2``'s. The two know each other by ``http2_interfaces`` alone.
+
+Theory of operation. ``feed`` cuts frames out of what was read and hands each to the method for its
+kind, which calls the receiver. It raises HTTP2Error at the first frame that the connection cannot
+survive; what came before it has been handed over by then. A frame that is bad for its stream alone
+goes to the receiver as ``stream_failed``. A stream is kept from its HEADERS until both sides have
+ended it or one has reset it; of streams that ended nothing is kept but the highest number, and for
+a while that a reset of ours may cross with frames of the client.
+
+Settings and their rules, the windows of what is received and the error codes are h2's, as is HPACK;
+frames, states and the windows of what is sent are here, because a small request takes a sixth of
+the time this way (docs/topics/http2.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from h2.exceptions import FlowControlError, InvalidSettingsValueError
+from h2.settings import SettingCodes, Settings
+from h2.windows import WindowManager
+
+from ..exceptions import HTTP2Error
+from ..types import Header
+from . import http2_frames as wire
+from .http2_fields import NO_TABLE, FieldReader, write_field
+from .http2_frames import ErrorCode
+from .http2_interfaces import Receiver
+from .http2_limits import EARNED_BY_DATA, MAX_BLOCK_FRAMES, WORTH_EARNING, Allowances
+
+# Streams that were reset by us and may still have frames under way, the latest.
+_MAX_REMEMBERED_RESETS: Final = 256
+# Settings that change anything here; a client may send others, and they are checked.
+_KNOWN_SETTINGS: Final = frozenset(SettingCodes)
+
+
+class StreamState:
+    """What is kept of a stream until both sides have ended it."""
+
+    __slots__ = ("has_ended", "receive_window", "remote_has_ended", "send_window")
+
+    def __init__(self, send_window: int, remote_has_ended: bool) -> None:
+        self.send_window = send_window
+        self.remote_has_ended = remote_has_ended
+        self.has_ended = False
+        self.receive_window: WindowManager | None = None  # until there is a body
+
+
+class FrameEngine:
+    """The engine."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        write: Callable[[bytes], None],
+        allowances: Allowances,
+        max_list_size: int,
+    ) -> None:
+        """Write frames by ``write``; take lists of fields up to twice ``max_list_size``.
+
+        Between once and twice it a request can be refused without an end of the connection.
+        """
+        self._receiver = receiver
+        self._write = write
+        self._allowances = allowances
+        self._max_block = max_list_size
+        self._fields = FieldReader(2 * max_list_size)
+        self._settings = Settings(client=True)  # the client's
+        self._streams: dict[int, StreamState] = {}
+        self._resets: dict[int, None] = {}  # by us, while the client had not ended its side
+        self.last_stream_id = 0
+        self._send_window = wire.DEFAULT_WINDOW
+        self._max_sent_frame = wire.DEFAULT_FRAME_SIZE
+        self._block_prefix = b""
+        # Set by start.
+        self._stream_window = wire.DEFAULT_WINDOW
+        self._max_frame_size = wire.DEFAULT_FRAME_SIZE
+        self._receive_window = WindowManager(wire.DEFAULT_WINDOW)
+        # What was read and is not complete; looked at when there are so many bytes of it.
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._needed = len(wire.PREFACE)
+        self._has_preface = False
+        self._has_settings = False
+        # A block of fields whose end has not come: stream, whether it ends it, its pieces.
+        self._block: tuple[int, bool, list[bytes]] | None = None
+        self._readers: tuple[Callable[[int, int, bytes], None], ...] = (
+            *(self._data, self._headers, self._priority, self._reset, self._settings_frame),
+            *(self._push_promise, self._ping, self._goaway, self._window_update),
+            self._continuation,
+        )
+
+    @property
+    def is_amid_head(self) -> bool:
+        """Return whether the client owes the rest of its preface or of a block of fields."""
+        return self._block is not None or not self._has_settings
+
+    # Reading.
+
+    def start(self, settings: Mapping[int, int], connection_window: int) -> None:
+        """Send the server's preface; what it says is in force at once."""
+        self._stream_window = settings[SettingCodes.INITIAL_WINDOW_SIZE]
+        self._max_frame_size = settings[SettingCodes.MAX_FRAME_SIZE]
+        self._receive_window = WindowManager(connection_window)
+        preface = wire.settings_frame(settings)
+        if connection_window > wire.DEFAULT_WINDOW:
+            preface += wire.window_update_frame(0, connection_window - wire.DEFAULT_WINDOW)
+        self._write(preface)
+
+    def feed(self, data: bytes) -> None:
+        """Read as many frames as there are."""
+        if self._pieces:
+            # A frame in many pieces is joined once, when it is all there.
+            self._pieces.append(data)
+            self._pieces_size += len(data)
+            if self._pieces_size < self._needed:
+                return
+            data = b"".join(self._pieces)
+            self._pieces.clear()
+        offset, size = 0, len(data)
+        if not self._has_preface:
+            offset = self._read_preface(data)
+        unpack = wire.HEADER.unpack_from
+        needed = wire.HEADER_SIZE
+        while size - offset >= wire.HEADER_SIZE:
+            length, flags, stream_id = unpack(data, offset)
+            kind = length & 0xFF
+            length >>= 8
+            if length > self._max_frame_size:
+                raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "a frame over SETTINGS_MAX_FRAME_SIZE")
+            start = offset + wire.HEADER_SIZE
+            end = start + length
+            if end > size:
+                needed = end - offset
+                break
+            offset = end
+            if self._block is not None and kind != wire.CONTINUATION:
+                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "a frame within a block of fields")
+            if not self._has_settings and (kind != wire.SETTINGS or flags & wire.ACK):
+                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
+            stream_id &= wire.STREAM_MASK
+            if kind <= wire.CONTINUATION:
+                self._readers[kind](flags, stream_id, data[start:end])
+            else:
+                self._other(kind, stream_id, data[start:end])
+        if offset < size:
+            self._pieces.append(data[offset:] if offset else data)
+            self._pieces_size = size - offset
+            self._needed = needed
+
+    def _read_preface(self, data: bytes) -> int:
+        """Return the offset behind the client's preface, 0 when it has not all come."""
+        if not wire.PREFACE.startswith(data[: len(wire.PREFACE)]):
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "no preface of HTTP/2")
+        if len(data) < len(wire.PREFACE):
+            return 0
+        self._has_preface = True
+        return len(wire.PREFACE)
+
+    def _headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if flags & (wire.PADDED | wire.HAS_PRIORITY):
+            payload = wire.strip(payload, flags)
+        ended = bool(flags & wire.END_STREAM)
+        if flags & wire.END_HEADERS:
+            self._block_received(stream_id, ended, payload)
+            return
+        if not stream_id & 1:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "HEADERS on no stream of a client's")
+        if len(payload) > self._max_block:
+            raise HTTP2Error(ErrorCode.ENHANCE_YOUR_CALM, "a block of fields that is too large")
+        self._block = stream_id, ended, [payload]
+
+    def _continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if self._block is None or self._block[0] != stream_id:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "CONTINUATION that continues nothing")
+        _, ended, pieces = self._block
+        if not payload and not flags & wire.END_HEADERS:
+            self._allowances.take("empty frames")
+        pieces.append(payload)
+        if sum(map(len, pieces)) > self._max_block or len(pieces) > MAX_BLOCK_FRAMES:
+            raise HTTP2Error(ErrorCode.ENHANCE_YOUR_CALM, "a block of fields that is too large")
+        if flags & wire.END_HEADERS:
+            self._block = None
+            self._block_received(stream_id, ended, b"".join(pieces))
+
+    def _block_received(self, stream_id: int, ended: bool, block: bytes) -> None:
+        fields = self._fields.read(block)  # always, or the tables would differ from the client's
+        if stream_id > self.last_stream_id:
+            if not stream_id & 1:
+                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "HEADERS on no stream of a client's")
+            self.last_stream_id = stream_id
+            window = self._settings.initial_window_size
+            self._streams[stream_id] = StreamState(window, ended)
+            self._receiver.request_received(stream_id, fields, ended)
+            return
+        state = self._streams.get(stream_id)
+        if state is None:
+            if stream_id not in self._resets:
+                raise HTTP2Error(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that has ended")
+        elif state.remote_has_ended:
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.STREAM_CLOSED, "HEADERS behind the end of a request"
+            )
+        elif not ended:
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.PROTOCOL_ERROR, "trailers that do not end their request"
+            )
+        else:
+            self._remote_ended(stream_id, state)
+            self._receiver.trailers_received(stream_id, fields)
+
+    def _data(self, flags: int, stream_id: int, payload: bytes) -> None:
+        size = len(payload)
+        ended = bool(flags & wire.END_STREAM)
+        try:
+            self._receive_window.window_consumed(size)
+        except FlowControlError:
+            raise HTTP2Error(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window") from None
+        if flags & wire.PADDED:
+            payload = wire.strip(payload, flags & wire.PADDED)
+        if not (payload or ended):
+            self._allowances.take("empty frames")
+        state = self._streams.get(stream_id)
+        if state is None or state.remote_has_ended:
+            self._refuse_idle(stream_id, "DATA")
+            self.credit(stream_id, size)
+            if stream_id not in self._resets:
+                self._receiver.stream_failed(
+                    stream_id, ErrorCode.STREAM_CLOSED, "DATA behind the end of a request"
+                )
+            return
+        window = state.receive_window
+        if window is None:
+            window = state.receive_window = WindowManager(self._stream_window)
+        try:
+            window.window_consumed(size)
+        except FlowControlError:
+            self.credit(0, size)
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window"
+            )
+            return
+        if ended:
+            self._remote_ended(stream_id, state)
+        self._receiver.body_received(stream_id, payload, size, ended)
+
+    def _remote_ended(self, stream_id: int, state: StreamState) -> None:
+        state.remote_has_ended = True
+        if state.has_ended:
+            del self._streams[stream_id]
+
+    def _refuse_idle(self, stream_id: int, kind: str) -> None:
+        """Raise for a frame on a stream that has not begun."""
+        if stream_id > self.last_stream_id or not stream_id & 1:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, f"{kind} on a stream that has not begun")
+
+    def _priority(self, flags: int, stream_id: int, payload: bytes) -> None:
+        """Pass over what RFC 9113 deprecates (section 5.3.2)."""
+        self._allowances.take("PRIORITY")
+        if not stream_id:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on no stream")
+        if len(payload) != 5:
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
+            )
+
+    def _reset(self, flags: int, stream_id: int, payload: bytes) -> None:
+        wire.read_number(payload, "RST_STREAM")
+        if self._streams.pop(stream_id, None) is not None:
+            self._receiver.reset_received(stream_id)
+        else:
+            self._refuse_idle(stream_id, "RST_STREAM")
+
+    def _settings_frame(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._allowances.take("SETTINGS")
+        if stream_id:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
+        if flags & wire.ACK:
+            if payload:
+                raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "an answer to SETTINGS with settings")
+            return
+        self._has_settings = True
+        for code, value in wire.read_settings(payload):
+            if code in _KNOWN_SETTINGS:
+                self._set(SettingCodes(code), value)
+        self._write(wire.frame(wire.SETTINGS, wire.ACK, 0))
+
+    def _set(self, code: SettingCodes, value: int) -> None:
+        settings = self._settings
+        before = settings.initial_window_size
+        try:
+            settings[code] = value
+        except InvalidSettingsValueError as error:
+            raise HTTP2Error(error.error_code, f"SETTINGS_{code.name} of {value}") from None
+        settings.acknowledge()
+        self._max_sent_frame = settings.max_frame_size
+        if code is SettingCodes.HEADER_TABLE_SIZE:
+            self._block_prefix = NO_TABLE
+        elif code is SettingCodes.INITIAL_WINDOW_SIZE:
+            # Windows may become negative by it (RFC 9113, section 6.9.2).
+            for state in self._streams.values():
+                state.send_window += value - before
+                if state.send_window > wire.MAX_WINDOW:
+                    raise HTTP2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window over 2^31-1")
+            self._receiver.window_opened(0)
+
+    def _push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
+        raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE by a client")
+
+    def _ping(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._allowances.take("PING")
+        if stream_id:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PING on a stream")
+        if len(payload) != 8:
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PING of a wrong size")
+        if flags & wire.ACK:
+            self._receiver.ping_answered(payload)
+        else:
+            self._write(wire.frame(wire.PING, wire.ACK, 0, payload))
+
+    def _goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if stream_id:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
+        self._receiver.goaway_received()
+
+    def _window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
+        self._allowances.take("WINDOW_UPDATE")
+        increment = wire.read_number(payload, "WINDOW_UPDATE") & wire.STREAM_MASK
+        if not stream_id:
+            self._send_window += increment
+            if not increment:
+                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+            if self._send_window > wire.MAX_WINDOW:
+                raise HTTP2Error(ErrorCode.FLOW_CONTROL_ERROR, "a window over 2^31-1")
+            self._receiver.window_opened(0)
+            return
+        state = self._streams.get(stream_id)
+        if state is None:
+            self._refuse_idle(stream_id, "WINDOW_UPDATE")
+        elif not increment:
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing"
+            )
+        elif state.send_window + increment > wire.MAX_WINDOW:
+            self._receiver.stream_failed(
+                stream_id, ErrorCode.FLOW_CONTROL_ERROR, "a window over 2^31-1"
+            )
+        else:
+            state.send_window += increment
+            self._receiver.window_opened(stream_id)
+
+    def _other(self, kind: int, stream_id: int, payload: bytes) -> None:
+        """Read PRIORITY_UPDATE, and pass over what is not known (RFC 9113, section 5.5)."""
+        if kind != wire.PRIORITY_UPDATE:
+            self._allowances.take("unknown frames")
+            return
+        self._allowances.take("PRIORITY")
+        prioritized = int.from_bytes(payload[:4]) & wire.STREAM_MASK
+        if stream_id or not prioritized & 1:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY_UPDATE of no stream")
+        if len(payload) < 4:
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE of a wrong size")
+        self._receiver.priority_received(prioritized, payload[4:])
+
+    # Writing.
+
+    def window(self, stream_id: int) -> int:
+        """Return how many bytes of DATA may be sent in one frame now; not above 0: none."""
+        state = self._streams[stream_id]
+        return min(self._send_window, state.send_window, self._max_sent_frame)
+
+    def send_headers(self, stream_id: int, fields: Iterable[Header], ended: bool) -> None:
+        """Send fields, in more than one frame where the client takes only so much."""
+        block = self._block_prefix + b"".join([write_field(field) for field in fields])
+        self._block_prefix = b""
+        flags = wire.END_STREAM if ended else 0
+        most = self._max_sent_frame
+        if len(block) <= most:
+            self._write(wire.frame(wire.HEADERS, flags | wire.END_HEADERS, stream_id, block))
+        else:
+            kind = wire.HEADERS
+            for start in range(0, len(block), most):
+                end = wire.END_HEADERS if start + most >= len(block) else 0
+                piece = block[start : start + most]
+                self._write(wire.frame(kind, flags | end, stream_id, piece))
+                kind, flags = wire.CONTINUATION, 0
+        if ended:
+            self._ended(stream_id)
+
+    def send_data(self, stream_id: int, data: bytes, ended: bool) -> None:
+        """Send DATA within ``window``."""
+        size = len(data)
+        self._send_window -= size
+        self._streams[stream_id].send_window -= size
+        if ended or size >= WORTH_EARNING:
+            self._allowances.earn("WINDOW_UPDATE", EARNED_BY_DATA)
+        self._write(wire.frame(wire.DATA, wire.END_STREAM if ended else 0, stream_id, data))
+        if ended:
+            self._ended(stream_id)
+
+    def _ended(self, stream_id: int) -> None:
+        state = self._streams[stream_id]
+        state.has_ended = True
+        if state.remote_has_ended:
+            del self._streams[stream_id]
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Send RST_STREAM, and pass over what the client sent before it knew."""
+        state = self._streams.pop(stream_id, None)
+        if state is None or not state.remote_has_ended:
+            self._resets[stream_id] = None
+            if len(self._resets) > _MAX_REMEMBERED_RESETS:
+                del self._resets[next(iter(self._resets))]
+        self._write(wire.reset_frame(stream_id, code))
+
+    def credit(self, stream_id: int, size: int) -> None:
+        """Let the client send so many bytes more."""
+        increment = self._receive_window.process_bytes(size)
+        if increment:
+            self._write(wire.window_update_frame(0, increment))
+        state = self._streams.get(stream_id)
+        if state is not None and state.receive_window and not state.remote_has_ended:
+            increment = state.receive_window.process_bytes(size)
+            if increment:
+                self._write(wire.window_update_frame(stream_id, increment))
+
+    def ping(self, payload: bytes) -> None:
+        """Send PING."""
+        self._write(wire.frame(wire.PING, 0, 0, payload))
+
+    def goaway(self, last_stream_id: int, code: int) -> None:
+        """Send GOAWAY."""
+        self._write(wire.goaway_frame(last_stream_id, code))

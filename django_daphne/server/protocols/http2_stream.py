@@ -1,0 +1,362 @@
+"""One request and its response on an HTTP/2 connection.
+
+What the application sends goes to the engine at once where the windows and the client take it. What
+they do not take waits here, up to write_buffer_size, and the application waits with it; the
+connection fetches it a frame at a time, in turn with the other streams.
+
+What the client sends goes to the application at once. Above body_buffer_size bytes that it has not
+taken, what follows is counted and not credited, so the client stops at the end of its window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Protocol
+
+from ..exceptions import ApplicationError, ClientDisconnected, StreamError
+from ..interfaces import ConnectionContext, HTTPCycle, RequestHead
+from ..types import Header, Headers
+from .exchange import ENDED, HELD, SENDING, Exchange
+from .flow_control import FlowControl
+from .http2_frames import ErrorCode
+from .http2_head import check_trailers
+from .http2_interfaces import Engine, Fields
+from .http2_priority import DEFAULT
+from .http2_response import Response, plain_fields
+from .responses import error_page
+
+# Stands in for a request that could not be read, in its answer and in the access log.
+UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "2", [])
+
+
+class StreamOwner(Protocol):
+    """The connection, as a stream sees it."""
+
+    engine: Engine
+
+    @property
+    def may_send(self) -> bool:
+        """Return whether nobody else waits to send, and the client reads."""
+
+    def queue(self, stream: HTTP2Stream) -> None:
+        """Let a stream send when it is its turn."""
+
+    def stream_ended(self, stream: HTTP2Stream) -> None:
+        """Forget a stream whose response is complete."""
+
+    def reset_stream(self, stream: HTTP2Stream, code: int) -> None:
+        """Reset a stream and forget it."""
+
+    def expect_body(self, stream: HTTP2Stream, expected: bool) -> None:
+        """Set or cancel the deadline for more of a body."""
+
+    def expect_room(self, stream: HTTP2Stream, expected: bool) -> None:
+        """Set or cancel the deadline for room in the windows."""
+
+    def close_soon(self) -> None:
+        """End the connection when its streams have ended."""
+
+
+class HTTP2Stream(Exchange):
+    """The wire's side of one request (``HTTPStream``)."""
+
+    # One is made for each request. What most requests do not need is set where they do.
+    priority = DEFAULT
+    is_queued = False
+    _response: Response | None = None
+    _received = 0
+    _is_full = False  # the application: what comes is not credited
+    _held = 0
+    _waiting: deque[bytes] | None = None
+    _waiting_size = 0
+    _offset = 0  # of the first that waits, what was sent of it
+    _is_last = False  # behind what waits comes the end
+    _trailer_fields: list[Header] | None = None
+    _flow: FlowControl | None = None
+    _is_tunnel = False
+    is_timed = False  # it has, or had, deadlines of its own
+    is_blocked = False  # it waits for room in the windows
+
+    def __init__(
+        self,
+        stream_id: int,
+        request: RequestHead,
+        remote_has_ended: bool,
+        owner: StreamOwner,
+        context: ConnectionContext,
+    ) -> None:
+        super().__init__(request, context)
+        self.stream_id = stream_id
+        self._remote_has_ended = remote_has_ended
+        self._owner = owner
+
+    @property
+    def status(self) -> int | None:
+        """Return the status of the response, None while there is none."""
+        return None if self._response is None else self._response.status
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of body that were taken of the application."""
+        return 0 if self._response is None else self._response.size
+
+    # What the client sends.
+
+    def data_received(self, data: bytes, size: int, ended: bool) -> None:
+        """Take a piece of the body. Raises StreamError when it is not what was announced."""
+        self._received += len(data)
+        expected = self.request.content_length
+        if expected is not None and (
+            self._received > expected or (ended and self._received < expected)
+        ):
+            self.take_back(size)
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, "a body that is not its content-length")
+        self._remote_has_ended = ended
+        if self.cycle is not None and (data or ended):
+            self.cycle.body_received(data, not ended)
+        if self._is_full and not ended:
+            self._held += size
+        else:
+            self.take_back(size)
+        if not self._is_full or ended:
+            self._owner.expect_body(self, not ended)
+
+    def trailers_received(self, fields: Fields) -> None:
+        """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
+        check_trailers(fields)
+        self.data_received(b"", 0, True)
+
+    @property
+    def received(self) -> int:
+        """Return the bytes of body that came."""
+        return self._received
+
+    def pause_reading(self) -> None:
+        """Credit no more until the application has taken what there is."""
+        self._is_full = True
+        self._owner.expect_body(self, False)
+
+    def resume_reading(self) -> None:
+        """Credit what was taken."""
+        self._is_full = False
+        self.take_back(0)
+        if not self._remote_has_ended and self.state is not ENDED:
+            self._owner.expect_body(self, True)
+
+    def take_back(self, size: int) -> None:
+        """Credit what was held, and so many bytes."""
+        size += self._held
+        self._held = 0
+        if size:
+            self._owner.engine.credit(self.stream_id, size)
+
+    # HTTPStream
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        """Send a 1xx response."""
+        fields = [(b":status", b"%d" % status), *plain_fields(headers)]
+        self._owner.engine.send_headers(self.stream_id, fields, False)
+
+    def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
+        """Hold the head back for the first body part."""
+        self._response = Response(
+            self.request, status, headers, trailers, self._context.default_headers
+        )
+        self.state = HELD
+
+    def send_body(self, data: bytes, more: bool) -> None:
+        """Send a body part; the first takes the head with it."""
+        response = self._response
+        assert response is not None
+        head = None
+        if self.state is HELD:
+            self.state = SENDING
+            head = response.head(None if more else len(data))
+        size = response.take(len(data))
+        if size < len(data):
+            data = data[:size]
+        over = not more or response.overflowed
+        last = over and not response.missing and (not response.trailers or response.overflowed)
+        if head is not None:
+            is_all = last and not data
+            self._owner.engine.send_headers(self.stream_id, head, is_all)
+            if is_all:
+                self._sent_all()
+        if self.state is not ENDED and (data or last):
+            self._send(data, last)
+        if over:
+            self._end_body(response)
+
+    async def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
+        """Send a part of a file as body."""
+        response = self._response
+        assert response is not None
+        if self.state is HELD:
+            self.state = SENDING
+            head = response.head(None if more else count)
+            self._owner.engine.send_headers(self.stream_id, head, False)
+        size = response.take(count)
+        if size:
+            await self._context.copy_file(self, descriptor, offset, size, _nothing)
+        over = not more or response.overflowed
+        if over and not response.missing and (not response.trailers or response.overflowed):
+            self._send(b"", True)
+        if over:
+            self._end_body(response)
+
+    def send_trailers(self, headers: Headers, more: bool) -> None:
+        """Send trailer fields, all in one frame behind the body."""
+        fields = (self._trailer_fields or []) + plain_fields(headers)
+        self._trailer_fields = fields
+        if more:
+            return
+        self._is_last = True
+        if not self._waiting:
+            self._send_trailers(fields)
+
+    def refuse(self, status: int, text: str, extra: Headers = ()) -> None:
+        """Answer with the server's own page."""
+        headers, body = error_page(status, text)
+        self.start_response(status, [*headers, *extra], False)
+        self.send_body(body, False)
+
+    def abort(self, code: int = ErrorCode.INTERNAL_ERROR) -> None:
+        """Reset the stream."""
+        self.cycle = None  # it is the one who asks
+        self._owner.reset_stream(self, code)
+
+    def _end_body(self, response: Response) -> None:
+        """Judge a body that is over."""
+        if response.missing:
+            self.abort()
+            raise ApplicationError(
+                f"Response body is {response.missing} bytes shorter than its Content-Length"
+            )
+        if response.overflowed:
+            raise ApplicationError("Response body is longer than its Content-Length; it was cut")
+
+    # Sending.
+
+    def _send(self, data: bytes, last: bool) -> None:
+        """Send a piece, or keep it until it is this stream's turn."""
+        owner = self._owner
+        if not self._waiting and owner.may_send:
+            engine = owner.engine
+            if not data or len(data) <= engine.window(self.stream_id):
+                engine.send_data(self.stream_id, data, last)
+                if last:
+                    self._sent_all()
+                return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        self._is_last = last
+        owner.queue(self)
+        if self._waiting_size > self._context.config.limits.write_buffer_size:
+            self._pause()
+
+    def send_frame(self) -> bool:
+        """Send a frame of what waits; return whether there is more that can be sent now."""
+        waiting, engine = self._waiting, self._owner.engine
+        if not waiting:
+            return False
+        data, offset = waiting[0], self._offset
+        left = len(data) - offset
+        room = engine.window(self.stream_id)
+        if left and room <= 0:
+            if not self.is_blocked:  # once, however often there is no room
+                self._owner.expect_room(self, True)
+            return False
+        if left <= room or not left:
+            piece = data[offset:] if offset else data
+            waiting.popleft()
+            self._offset = 0
+        else:
+            piece = data[offset : offset + room]
+            self._offset += room
+        self._waiting_size -= len(piece)
+        last = self._is_last and not waiting
+        engine.send_data(self.stream_id, piece, last and self._trailer_fields is None)
+        if self.is_blocked:
+            self._owner.expect_room(self, False)
+        if last and self._trailer_fields is not None:
+            self._send_trailers(self._trailer_fields)
+        elif last:
+            self._sent_all()
+        elif self._waiting_size <= self._context.config.limits.write_buffer_size // 4:
+            self._resume()
+        return bool(waiting)
+
+    def _send_trailers(self, fields: list[Header]) -> None:
+        if fields:
+            self._owner.engine.send_headers(self.stream_id, fields, True)
+        else:
+            self._owner.engine.send_data(self.stream_id, b"", True)
+        self._sent_all()
+
+    def _pause(self) -> None:
+        if self._flow is None:
+            self._flow = FlowControl()
+        if not self._flow.is_paused:
+            self._flow.pause()
+            if self.cycle is not None:
+                self.cycle.pause_sending()
+
+    def _resume(self) -> None:
+        if self._flow is not None and self._flow.is_paused:
+            self._flow.resume()
+            if self.cycle is not None:
+                self.cycle.resume_sending()
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of a file (``FileWriter``)."""
+        if self.state is not ENDED:
+            self._send(data, False)
+
+    async def drained(self) -> None:
+        """Return when more may be written; raise ClientDisconnected when nothing may be."""
+        if self._flow is not None:
+            await self._flow.wait()
+        if self.state is ENDED:
+            raise ClientDisconnected("the stream ended")
+
+    @property
+    def unsent(self) -> int:
+        """Return the bytes that wait."""
+        return self._waiting_size
+
+    def _sent_all(self) -> None:
+        """Go on behind a complete response."""
+        response = self._response
+        assert response is not None
+        if response.close:
+            self._owner.close_soon()
+        self._owner.stream_ended(self)
+        cycle = self.cycle
+        self.end(response.status)
+        if self._is_tunnel and cycle is not None:
+            self._context.call_soon(cycle.disconnected)
+
+    def become_tunnel(self, cycle: HTTPCycle) -> None:
+        """Go on with another protocol in the bodies of request and response."""
+        assert self._response is not None
+        self._account(self._response.status, "connected")
+        self._is_tunnel = True
+        self.cycle = cycle
+
+    def leave(self) -> None:
+        """End an exchange whose response will never be complete."""
+        self._waiting = None
+        self._waiting_size = 0
+        super().leave()
+        if self._flow is not None:
+            self._flow.resume()
+
+    def is_complete(self) -> bool:
+        """Return whether the client has sent all of its request."""
+        return self._remote_has_ended
+
+
+def _nothing() -> None:
+    """Take note of progress that the windows show."""
