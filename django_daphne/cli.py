@@ -21,6 +21,7 @@ from .server import (
     ServerConfig,
     add_arguments,
     add_dry_run_arguments,
+    check_certificates,
     describe,
     forward_twisted_log,
     log_level,
@@ -88,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
         warn(resolved)
         if check:
+            check_certificates(config)
             sys.stdout.write(f"{path} is ready to be served.\n")
             return EXIT_OK
         return serve(application, config)

@@ -19,13 +19,17 @@ ROOT = Path(__file__).resolve().parent.parent
 # may import from its own layer and from those below it. asgi and protocols lie side by side.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "exceptions"),
-    ("addresses", "options", "sources", "config", "resolution", "headers"),
+    (
+        *("addresses", "options", "sources", "config", "tls_config", "consistency"),
+        *("resolution", "headers"),
+    ),
     ("interfaces",),
     ("access_formats", "access_log", "proxy_headers"),
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
+        *("tls", "tls_extension", "certificates", "redirect"),
     ),
     ("",),
 )
@@ -44,6 +48,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "hyperframe": ("protocols.http2*",),
     "autobahn": ("protocols.websocket*",),
     "_nvx_xormasker": ("protocols.websocket_frames",),
+    "cryptography": ("tls", "tls_extension"),
 }
 
 MAX_LINES = 400

@@ -14,6 +14,7 @@ from ..server import (
     ListenError,
     ServerConfig,
     ServerProcess,
+    TLSConfig,
     bind,
 )
 from ..signals import send_started, send_stopping
@@ -46,6 +47,9 @@ class DevelopmentServer:
             fd=None,
             endpoint=(),
             proxy_protocol="off",
+            # What the settings say of TLS is meant for production.
+            insecure_bind=(),
+            **{item.name: item.default for item in TLSConfig.options},
         )
         try:
             self._sockets = bind(self._config.listen)
@@ -102,6 +106,8 @@ class DevelopmentServer:
 
 class _Process(ServerProcess):
     """Ends the process, too, when the first request to stop is not enough."""
+
+    renews_on_hangup = False
 
     def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
         super().__init__(application, config, **options)

@@ -21,9 +21,9 @@ from .config import (
     ServerConfig,
     TimeoutConfig,
     WebSocketConfig,
-    contradictions,
     log_level,
 )
+from .consistency import contradictions
 from .exceptions import (
     ApplicationError,
     ClientDisconnected,
@@ -45,17 +45,20 @@ from .resolution import (
     resolve,
 )
 from .sources import Layer, read_environment, read_settings
+from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
     from .process import ServerProcess, run
     from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
     from .sockets import bind
+    from .tls import check_certificates
 
 _WHAT_SERVES = {
     "Server": ".server",
     "ServerProcess": ".process",
     "bind": ".sockets",
+    "check_certificates": ".tls",
     "forward_twisted_log": ".reactor",
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".server",
@@ -87,12 +90,14 @@ __all__ = [
     "ServerConfig",
     "ServerError",
     "ServerProcess",
+    "TLSConfig",
     "TimeoutConfig",
     "WebSocketConfig",
     "add_arguments",
     "add_dry_run_arguments",
     "all_options",
     "bind",
+    "check_certificates",
     "client_name",
     "contradictions",
     "describe",

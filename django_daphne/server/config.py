@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .addresses import BIND_FORMS, TRUSTED_FORMS, ProxyProtocol, TrustedPeers, parse_bind
+from .consistency import contradictions
 from .exceptions import ConfigurationError
 from .options import Group, Option, option
 from .sources import read_values
+from .tls_config import TLSConfig
 
 
 def _is_log_format(value: str) -> bool:
@@ -67,6 +69,12 @@ class ListenConfig(Group, title="Listening"):
         minimum=0,
         maximum=65535,
         none_means="8000",
+    )
+    insecure_bind: tuple[str, ...] = option(
+        (),
+        help="An address without TLS beside those with it, in the forms of --bind.",
+        rule=lambda values: all(map(parse_bind, values)),
+        allowed=f"a list of addresses, each {BIND_FORMS}",
     )
     unix_socket: str | None = option(
         None, help="The path of a Unix socket to listen on.", short="-u", path=True
@@ -226,6 +234,10 @@ class TimeoutConfig(Group, title="Timeouts"):
     lifespan_timeout: float | None = _timeout(
         60, "The wait for the application to start, and to stop.", "the server waits no longer"
     )
+    tls_handshake_timeout: float | None = _timeout(30, "The wait for a TLS handshake.", _CLOSED)
+    tls_shutdown_timeout: float | None = _timeout(
+        3, "The wait for the client's end of TLS, after the server's.", _CLOSED
+    )
 
 
 class HTTP2Config(Group, title="HTTP/2"):
@@ -375,6 +387,7 @@ class ServerConfig:
     """Hold the whole configuration, one attribute per group; without arguments, the defaults."""
 
     listen: ListenConfig = field(default_factory=ListenConfig)
+    tls: TLSConfig = field(default_factory=TLSConfig)
     http: HTTPConfig = field(default_factory=HTTPConfig)
     proxy: ProxyConfig = field(default_factory=ProxyConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -412,23 +425,3 @@ class ServerConfig:
 
 GROUPS: Mapping[str, type[Group]] = typing.get_type_hints(ServerConfig)
 OPTIONS: tuple[Option, ...] = tuple(o for group in GROUPS.values() for o in group.options)
-
-
-def contradictions(config: ServerConfig, origins: Mapping[str, str] | None = None) -> list[str]:
-    """Return a text for each value that another one rules out, naming where it came from."""
-    proxy, listen = config.proxy, config.listen
-    found: dict[str, str] = {}
-    if not proxy.proxy_headers:
-        for name in ("proxy_headers_format", "proxy_headers_host", "proxy_headers_port"):
-            if getattr(proxy, name) not in (None, "auto"):
-                found[name] = "--proxy-headers has to be passed for this parameter."
-    elif proxy.proxy_headers_format == "forwarded":
-        for name in ("proxy_headers_host", "proxy_headers_port"):
-            if getattr(proxy, name) is not None:
-                found[name] = "it means nothing with --proxy-headers-format forwarded."
-    if listen.proxy_protocol != "off" and listen.endpoint:
-        found["proxy_protocol"] = (
-            'it does not reach the endpoints of --endpoint: begin those with "haproxy:" and say'
-            ' "proxy_protocol=MODE" behind an address of --bind.'
-        )
-    return [f"{(origins or {}).get(name, name)}: {text}" for name, text in found.items()]

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.protocol import Protocol
@@ -37,6 +38,7 @@ from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
+from .types import ASGIApplication
 
 ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]
 
@@ -102,6 +104,12 @@ class ServerContext:
         self.proxy_headers = ProxyHeaders(self.config.proxy)
         self.default_headers = DefaultHeaders(self.config.http.server_name, time.time)
 
+    def serving(self, application: ASGIApplication) -> ServerContext:
+        """Return the same for the connections whose requests another application answers."""
+        others = copy(self)
+        others.cycles = replace(self.cycles, tasks=self.tasks.serving(application))
+        return others
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended."""
         self.connections.discard(connection)
@@ -149,7 +157,8 @@ class Connection(Protocol):
         context, transport = self._context, self.transport
         config = context.config
         self._note_origin()
-        self._scopes = ScopeFactory(self._origin, context.state)
+        tls = transport.tls_extension if transport.is_tls else None
+        self._scopes = ScopeFactory(self._origin, context.state, tls)
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
         if transport.alpn == "h2":

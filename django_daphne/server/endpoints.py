@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from zope.interface import implementer
@@ -13,7 +14,9 @@ from zope.interface import implementer
 from .addresses import TrustedPeers
 from .exceptions import ListenError
 from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
+from .reactor import loop_name
 from .sockets import BoundSocket, describe_address
+from .tls import Encryption
 from .transports import ConnectionFactory, NativeTransport
 from .twisted_transport import TwistedTransport
 from .types import Address
@@ -26,6 +29,8 @@ _MAX_ACCEPTS: Final = 16
 _MAX_INTRODUCTIONS: Final = 256
 # Bytes looked at in one go for a PROXY protocol header.
 _PEEK: Final = 4096
+# Turns of asyncio's loop from an accepted connection to one that its server knows.
+_TURNS_TO_CONNECT: Final = 2
 # Seconds without accepting, when there are no descriptors left.
 _ACCEPT_PAUSE: Final = 1.0
 
@@ -45,30 +50,80 @@ class Listener(Protocol):
         """Accept no more."""
 
 
-class SocketListener:
-    """Accepts on a bound socket with a native server of the loop."""
+class NativeListener(Listener, Protocol):
+    """A listener of ours, on a socket of ours."""
 
-    def __init__(self, bound: BoundSocket) -> None:
+    async def start(self, connect: ConnectionFactory, backlog: int) -> None:
+        """Begin to accept."""
+
+    async def renew(self, encryption: Encryption) -> None:
+        """Speak TLS by other certificates with whoever connects from now on."""
+
+
+class SocketListener:
+    """Accepts on a bound socket with a native server of the loop, with TLS or without."""
+
+    def __init__(self, bound: BoundSocket, encryption: Encryption | None = None) -> None:
         self._bound = bound
+        self._encryption = encryption
         self._server: asyncio.Server | None = None
-        self.description = bound.description
+        self._connect: ConnectionFactory
+        self._backlog: int
+        self.description = bound.description + (" (TLS)" if encryption else "")
         self.address = bound.address
 
     async def start(self, connect: ConnectionFactory, backlog: int) -> None:
         """Begin to accept."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: NativeTransport(connect), sock=self._bound.socket, backlog=_MAX_ACCEPTS
-        )
-        # asyncio takes the backlog for the number of connections to accept in one go, too.
-        self._bound.socket.listen(backlog)
+        self._connect, self._backlog = connect, backlog
+        self._server = await self._serve()
+
+    async def renew(self, encryption: Encryption) -> None:
+        """Speak TLS by other certificates with whoever connects from now on.
+
+        Nobody is disconnected or refused: another server takes over on the same socket.
+        """
+        self._encryption = encryption
+        server, self._server = self._server, await self._serve()
+        if server is not None:
+            await _retire(server)
 
     async def close(self) -> None:
         """Accept no more."""
         self._bound.remove_path()
         if self._server is not None:
-            self._server.close()
+            await _retire(self._server)
         self._bound.close()
+
+    async def _serve(self) -> asyncio.Server:
+        # The server closes what it was given, and the next one needs it.
+        sock = self._bound.socket.dup()
+        connect = self._connect
+        options = {} if self._encryption is None else self._encryption.options()
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                lambda: NativeTransport(connect), sock=sock, backlog=_MAX_ACCEPTS, **options
+            )
+        except BaseException:
+            sock.close()
+            raise
+        # asyncio takes the backlog for the number of connections to accept in one go, too.
+        self._bound.socket.listen(self._backlog)
+        return server
+
+
+async def _retire(server: asyncio.Server) -> None:
+    """Close a server without losing a connection that it has accepted.
+
+    asyncio makes a connection a turn after it was accepted, and drops it without a word, and
+    without closing it, when its server is closed by then.
+    """
+    loop = asyncio.get_running_loop()
+    if loop_name(loop) == "asyncio":
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+        for _ in range(_TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
+    server.close()
 
 
 class ProxyListener:
@@ -82,33 +137,43 @@ class ProxyListener:
         self,
         bound: BoundSocket,
         versions: Versions,
-        connect: ConnectionFactory,
         trusted: TrustedPeers,
         timeout: float | None,
+        encryption: Encryption | None = None,
     ) -> None:
-        """Take connections of trusted peers only; ``timeout`` is for their whole header."""
+        """Take connections of trusted peers only; ``timeout`` is for their whole header.
+
+        With ``encryption`` TLS comes behind the header.
+        """
         self._bound = bound
         self._versions = versions
-        self._connect = connect
+        self._connect: ConnectionFactory
         self._trusted = trusted
         self._timeout = timeout
+        self._encryption = encryption
         self._loop = asyncio.get_running_loop()
-        # Tasks that wait for a header, with their sockets, and those that have it.
+        # Tasks that wait for a header, and those that have it and may wait for TLS; their sockets.
         self._introductions: dict[asyncio.Task[None], socket.socket] = {}
-        self._handovers: set[asyncio.Task[None]] = set()
+        self._handovers: dict[asyncio.Task[None], socket.socket] = {}
         self._paused: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._has_warned = False
-        self.description = f"{bound.description} (PROXY protocol)"
+        more = ", TLS" if encryption else ""
+        self.description = f"{bound.description} (PROXY protocol{more})"
         self.address = bound.address
 
-    def start(self, backlog: int) -> None:
+    async def start(self, connect: ConnectionFactory, backlog: int) -> None:
         """Begin to accept."""
+        self._connect = connect
         self._bound.socket.listen(backlog)
         self._resume()
 
+    async def renew(self, encryption: Encryption) -> None:
+        """Speak TLS by other certificates with whoever is introduced from now on."""
+        self._encryption = encryption
+
     async def close(self) -> None:
-        """Accept no more, and drop whoever was not introduced yet."""
+        """Accept no more, and drop whoever was not introduced yet, or is in the TLS handshake."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -117,6 +182,10 @@ class ProxyListener:
         for task in self._introductions:
             task.cancel()
         # A hand-over is waited for: cancelled, uvloop would make a connection that never ends.
+        if self._encryption is not None:
+            for sock in self._handovers.values():
+                with suppress(OSError):  # it has ended already
+                    sock.shutdown(socket.SHUT_RDWR)
         if waiting := [*self._introductions, *self._handovers]:
             await asyncio.wait(waiting)
         self._bound.close()
@@ -155,9 +224,10 @@ class ProxyListener:
                         raise ProxyProtocolError("the connection ended before its header did")
                     sock.recv(reader.feed(ahead))
             introduction = reader.header
-            self._hand_over()
+            self._hand_over(sock)
+            options = {} if self._encryption is None else self._encryption.options()
             await self._loop.connect_accepted_socket(
-                lambda: NativeTransport(self._connect, introduction), sock
+                lambda: NativeTransport(self._connect, introduction), sock, **options
             )
         except ProxyProtocolError as error:
             self._refuse(sock, str(error))
@@ -175,14 +245,14 @@ class ProxyListener:
         finally:
             self._loop.remove_reader(sock)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, sock: socket.socket) -> None:
         """Take note that the running task has its header."""
         if (task := asyncio.current_task()) is not None:
             self._introductions.pop(task, None)
-            self._handovers.add(task)
+            self._handovers[task] = sock
 
     def _introduced(self, task: asyncio.Task[None]) -> None:
-        self._handovers.discard(task)
+        self._handovers.pop(task, None)
         sock = self._introductions.pop(task, None)
         if sock is not None:
             sock.close()  # it was not handed over

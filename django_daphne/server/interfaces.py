@@ -60,6 +60,9 @@ class Transport(Protocol):
     @property
     def alpn(self) -> str | None: ...
 
+    def tls_extension(self) -> dict[str, object]:
+        """Return what ASGI's extension "tls" says; of a TLS connection, after its handshake."""
+
     @property
     def write_buffer_size(self) -> int:
         """The bytes written here that the operating system has not taken yet."""

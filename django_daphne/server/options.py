@@ -71,7 +71,8 @@ class Traits:
     A `negatable` option also has a `--no-` flag, which stores the empty value of its type.
     `variables` are environment variables that are read after the option's own. Texts of an `octal`
     number are read and written in base 8; a flag with `commas` may hold several values. A
-    `core_only` option is a flag of the Django-free command line and nothing else.
+    `core_only` option is a flag of the Django-free command line and nothing else. The value of a
+    `secret` one is shown nowhere.
     """
 
     help: str
@@ -91,11 +92,13 @@ class Traits:
     commas: bool = False
     negatable: bool = False
     core_only: bool = False
+    secret: bool = False
 
 
 def option(default: T, *, help: str, **traits: Any) -> T:
     """Declare a field of a group; the further keywords are the attributes of `Traits`."""
-    return dataclasses.field(default=default, metadata={"traits": Traits(help=help, **traits)})
+    made = Traits(help=help, **traits)
+    return dataclasses.field(default=default, repr=not made.secret, metadata={"traits": made})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,12 +158,15 @@ class Option(Traits):
     def refuse(self, value: Any, where: str, *, text: bool = False) -> Problem:
         """Return the problem with a value that `check` does not take."""
         hint = f"Expected {self.expected('none' if text else 'None')}."
-        return Problem(kind="value", text=f"{where}: {value!r} is not allowed.", hint=hint)
+        shown = "its value" if self.secret else repr(value)
+        return Problem(kind="value", text=f"{where}: {shown} is not allowed.", hint=hint)
 
     def format(self, value: Any) -> str:
         """Return the text that stands for this value."""
         if value is None:
             return "none"
+        if self.secret:
+            return "(secret)"
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, float) and value.is_integer():
@@ -209,7 +215,7 @@ class Option(Traits):
             not self._is_typed(value)
             or (self.choices and value not in self.choices)
             or (self.optional and value == "")
-            or (self.path and "\0" in value)
+            or (self.path and "\0" in "".join(value))
             or (self.minimum is not None and value < self.minimum)
             or (self.maximum is not None and value > self.maximum)
             or (self.rule is not None and not self.rule(value))
@@ -230,8 +236,11 @@ class Option(Traits):
             return os.fspath(value)
         if self.kind is float and type(value) is int and abs(value) < 2**63:
             return float(value)
-        if self.kind is tuple and isinstance(value, list):
-            return tuple(value)
+        if self.kind is tuple and isinstance(value, list | tuple):
+            return tuple(
+                os.fspath(part) if self.path and isinstance(part, os.PathLike) else part
+                for part in value
+            )
         return value
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from . import reactor
 from .config import ServerConfig
 from .server import Server
-from .sockets import BoundSocket, bind
 from .systemd import Notifier, take_sockets
 
 logger = logging.getLogger("django_daphne.server")
@@ -28,6 +27,9 @@ class ServerProcess:
     ``run`` blocks; ``stop`` may be called from any thread.
     """
 
+    # For a process that has no terminal whose end is meant to be its own, too.
+    renews_on_hangup = True
+
     def __init__(
         self,
         application: Any,
@@ -40,7 +42,8 @@ class ServerProcess:
         """Take what ``Server`` takes; ``announce`` is called when connections are accepted.
 
         With ``handle_signals`` the first SIGINT or SIGTERM stops gracefully and the second at
-        once; ``run`` must then be called in the main thread.
+        once, and SIGHUP reads the certificates again; ``run`` must then be called in the main
+        thread.
         """
         self._application = application
         self._config = config
@@ -50,27 +53,24 @@ class ServerProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: Server
+        self._renewal: asyncio.Future[None] | None = None  # held, or it might vanish
         self.received_signal: signal.Signals | None = None
 
     def run(self) -> None:
         """Serve until stopped.
 
-        Raises ListenError before anything has started, LifespanFailure when the application does
-        not start.
+        Raises ConfigurationError or ListenError before anything has started, LifespanFailure when
+        the application does not start.
         """
         twisted_reactor, loop = reactor.install(self._config.process.loop)
         threads = self._config.process.executor_threads
         if threads is not None:
             loop.set_default_executor(ThreadPoolExecutor(threads))
         try:
-            sockets = self._options.pop("sockets", None)
             self._server = Server(
-                self._application,
-                self._config,
-                reactor=twisted_reactor,
-                sockets=self._bind() if sockets is None else sockets,
-                **self._options,
+                self._application, self._config, reactor=twisted_reactor, **self._options
             )
+            self._server.bind(() if self._options.get("sockets") else self._activated())
             # Without a run of its own the reactor counts as running and its thread pool works,
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
@@ -80,12 +80,11 @@ class ServerProcess:
             self._loop = None
             _close(loop, twisted_reactor)
 
-    def _bind(self) -> list[BoundSocket]:
-        """Bind what the configuration names, and take what systemd has opened for this process."""
-        listen = self._config.listen
+    def _activated(self) -> list[tuple[int, str]]:
+        """Return what systemd has opened for this process."""
         # Twisted has an endpoint of its own for them.
-        is_named = any("systemd:" in endpoint for endpoint in listen.endpoint)
-        return bind(listen, () if is_named else take_sockets(os.environ))
+        is_named = any("systemd:" in endpoint for endpoint in self._config.listen.endpoint)
+        return [] if is_named else take_sockets(os.environ)
 
     def stop(self) -> None:
         """Stop gracefully; called again, at once."""
@@ -130,12 +129,15 @@ class ServerProcess:
             loop.call_later(manager.watchdog_interval, self._feed_watchdog, manager)
 
     def _handle_signals(self) -> Callable[[], None]:
-        """Stop for SIGINT and SIGTERM; return what undoes it."""
+        """Stop for SIGINT and SIGTERM, renew for SIGHUP; return what undoes it."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = [signal.SIGINT, signal.SIGTERM]
         try:
             for number in signals:
                 loop.add_signal_handler(number, self._on_signal, number)
+            if self.renews_on_hangup:
+                loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+                signals.append(signal.SIGHUP)
         except NotImplementedError:  # Windows
             previous = {number: signal.signal(number, self._on_raw_signal) for number in signals}
 
@@ -154,6 +156,12 @@ class ServerProcess:
     def _on_signal(self, number: signal.Signals) -> None:
         self.received_signal = number
         self._stop()
+
+    def _on_hangup(self) -> None:
+        if self._server.has_certificates:
+            self._renewal = asyncio.ensure_future(self._server.renew_certificates())
+        else:
+            logger.info("SIGHUP: there are no certificates to read again; nothing else is done")
 
     def _on_raw_signal(self, number: int, frame: object) -> None:
         self.received_signal = signal.Signals(number)

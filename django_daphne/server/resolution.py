@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .config import GROUPS, OPTIONS, ServerConfig, contradictions
+from .config import GROUPS, OPTIONS, ServerConfig
+from .consistency import contradictions
 from .exceptions import ConfigurationError
 from .options import Group, Option
 from .sources import Layer, add_group_arguments, read_environment, read_settings, read_values
@@ -48,7 +49,7 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="Check the configuration and load the application, then exit.",
+        help="Check the configuration and the certificates, load the application, then exit.",
     )
 
 

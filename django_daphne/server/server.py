@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from asgiref.compatibility import guarantee_single_callable
@@ -17,11 +18,15 @@ from . import endpoints
 from .addresses import TrustedPeers
 from .asgi.lifespan import Lifespan
 from .asgi.tasks import ApplicationTasks
+from .certificates import Certificates
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
+from .exceptions import ConfigurationError
 from .interfaces import AccessRecord
+from .redirect import HTTPS_PORT, HTTPSRedirect
 from .sockets import BoundSocket, bind
-from .transports import ConnectionProtocol
+from .tls import Encryption
+from .transports import ConnectionFactory, ConnectionProtocol
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -29,6 +34,9 @@ logger = logging.getLogger("django_daphne.server")
 _RESERVED_DESCRIPTORS: Final = 64
 # Seconds between two log lines that say connections are refused.
 _REFUSAL_LOG_INTERVAL: Final = 10.0
+
+# What is agreed on with clients that offer several protocols over TLS (ALPN).
+_ALPN: Final = ("http/1.1",)
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -69,7 +77,12 @@ class Server:
         self._on_started = on_started
         self._on_stopping = on_stopping
         self._sockets = sockets
+        self._certificates: Certificates | None = None
         self._listeners: list[endpoints.Listener] = []
+        self._encrypted: list[tuple[endpoints.NativeListener, Encryption]] = []
+        self._renewing = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or _descriptor_limit()
         self._refusal_logged = float("-inf")
@@ -82,19 +95,40 @@ class Server:
         return endpoints.addresses(self._listeners or self._sockets or [])
 
     @property
+    def has_certificates(self) -> bool:
+        """Tell whether there are certificates to renew."""
+        return self._certificates is not None
+
+    @property
     def descriptions(self) -> list[str]:
         """Say for people where the server listens."""
         return [listener.description for listener in self._listeners]
 
-    def bind(self) -> None:
-        """Take every address, without accepting yet. Raises ListenError."""
-        if self._sockets is None:
-            self._sockets = bind(self._config.listen)
+    def bind(self, activated: Sequence[tuple[int, str]] = ()) -> None:
+        """Read the certificates and take every address, without accepting yet.
+
+        ``activated`` are descriptors with names, from a service manager. Raises ConfigurationError
+        for certificates that cannot be used, and ListenError; then nothing stays bound.
+        """
+        sockets = list(self._sockets or ())
+        try:
+            if self._certificates is None and self._config.tls.certfile:
+                self._certificates = Certificates(self._config, _ALPN)
+            if self._sockets is None:
+                self._sockets = sockets = bind(self._config.listen, activated)
+            if self._certificates is not None and all(each.is_plain for each in sockets):
+                raise ConfigurationError(
+                    "--certfile: no address speaks TLS with it; expected --bind, --port or --fd."
+                )
+        except ConfigurationError:
+            for bound in sockets:
+                bound.close()
+            raise
 
     async def start(self) -> None:
         """Start the application, then accept connections.
 
-        Raises ListenError or LifespanFailure, and then nothing is left running.
+        Raises ConfigurationError, ListenError or LifespanFailure, and then nothing is left running.
         """
         self.bind()
         loop = asyncio.get_running_loop()
@@ -122,33 +156,52 @@ class Server:
             raise
 
     async def _listen(self) -> None:
-        listen = self._config.listen
+        listen, context = self._config.listen, self._context
+        connect = partial(self._connect, context)
+        insecure = connect
+        if self._config.tls.redirect_to_https:
+            redirect = HTTPSRedirect(context.tasks.application, self._https_port())
+            insecure = partial(self._connect, context.serving(redirect))
         for bound in self._sockets or ():
-            self._listeners.append(await self._accept(bound))
+            await self._accept(bound, insecure if bound.is_insecure else connect)
         for endpoint in listen.endpoint:
             self._listeners.append(
-                await endpoints.listen_endpoint(self._reactor, endpoint, self._connect)
+                await endpoints.listen_endpoint(self._reactor, endpoint, connect)
             )
+        interval = self._config.tls.certificate_check_interval
+        if self._encrypted and interval is not None:
+            self._watching = asyncio.create_task(self._watch_certificates(interval))
 
-    async def _accept(self, bound: BoundSocket) -> endpoints.Listener:
+    async def _accept(self, bound: BoundSocket, connect: ConnectionFactory) -> None:
         """Begin to accept on a socket."""
+        encryption = None
+        if self._certificates is not None and not bound.is_plain:
+            encryption = self._certificates.encryption
+        listener: endpoints.NativeListener
         if bound.proxy_protocol == "off":
-            plain = endpoints.SocketListener(bound)
-            await plain.start(self._connect, self._config.listen.backlog)
-            return plain
-        introduced = endpoints.ProxyListener(
-            bound,
-            bound.proxy_protocol,
-            self._connect,
-            TrustedPeers(self._config.proxy.trusted_proxies),
-            self._config.timeouts.header_timeout,
-        )
-        introduced.start(self._config.listen.backlog)
-        return introduced
+            listener = endpoints.SocketListener(bound, encryption)
+        else:
+            listener = endpoints.ProxyListener(
+                bound,
+                bound.proxy_protocol,
+                TrustedPeers(self._config.proxy.trusted_proxies),
+                self._config.timeouts.header_timeout,
+                encryption,
+            )
+        await listener.start(connect, self._config.listen.backlog)
+        self._listeners.append(listener)
+        if encryption is not None:
+            self._encrypted.append((listener, encryption))
 
-    def _connect(self) -> ConnectionProtocol:
+    def _https_port(self) -> int:
+        """Return the port of the first address with TLS."""
+        places = [each.address for each in self._sockets or () if not each.is_plain]
+        return next((place[1] for place in places if place is not None), HTTPS_PORT)
+
+    def _connect(self, context: ServerContext) -> ConnectionProtocol:
         """Return what serves a new connection."""
-        context = self._context
+        if self._is_stopping:
+            return RefusedConnection()  # its TLS handshake has ended too late
         if self._max_connections is None or len(context.connections) < self._max_connections:
             return Connection(context)
         now = context.clock.now()
@@ -160,6 +213,36 @@ class Server:
             )
         return RefusedConnection()
 
+    async def renew_certificates(self, *, is_asked: bool = True) -> None:
+        """Read the certificates again, and serve new connections with them; others go on.
+
+        Those that cannot be used are an error in the log, and the old ones stay. Nothing is read
+        unless ``is_asked`` or the files have changed.
+        """
+        async with self._renewing:
+            certificates = self._certificates
+            if certificates is None or not self._encrypted:
+                return
+            await asyncio.to_thread(certificates.renew, is_asked=is_asked)
+            # Also those where it went wrong the last time.
+            for index, (listener, used) in enumerate(self._encrypted):
+                if used is not certificates.encryption:
+                    try:
+                        await listener.renew(certificates.encryption)
+                    except OSError as error:
+                        logger.error("No new certificates on %s: %s", listener.description, error)
+                    else:
+                        self._encrypted[index] = listener, certificates.encryption
+
+    async def _watch_certificates(self, interval: float) -> None:
+        """Look at the files now and then."""
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                await self.renew_certificates(is_asked=False)
+            except Exception:  # a mistake of ours, which must not end the looking
+                logger.exception("Internal error while reading the certificates")
+
     async def stop(self, graceful_timeout: float | None = 0.0) -> None:
         """Stop accepting, let running requests finish, then stop the application.
 
@@ -167,6 +250,7 @@ class Server:
         ``hurry``, is cancelled and its connection reset.
         """
         await self._close_listeners()
+        self._is_stopping = True
         context = self._context
         for connection in list(context.connections):
             connection.drain()
@@ -206,6 +290,10 @@ class Server:
             hurried.cancel()
 
     async def _close_listeners(self) -> None:
+        async with self._renewing:  # a server may be about to take a socket over
+            self._encrypted.clear()
+            if self._watching is not None:
+                self._watching.cancel()
         for listener in self._listeners:
             await listener.close()
         for bound in self._sockets or ():  # those that nothing accepts on yet

@@ -52,7 +52,11 @@ _LOCK_INTERVAL: Final = 0.01
 
 
 class BoundSocket:
-    """A listening socket, where it listens, and what its connections begin with."""
+    """A listening socket, where it listens, and what its connections begin with.
+
+    ``is_plain`` says that it is without TLS whatever certificates the server has, ``is_insecure``
+    that the operator wanted this address so.
+    """
 
     def __init__(
         self,
@@ -60,12 +64,16 @@ class BoundSocket:
         description: str,
         proxy_protocol: ProxyProtocol,
         path: tuple[Path, int] | None = None,
+        *,
+        is_insecure: bool = False,
     ) -> None:
         """Take a socket that listens; ``path`` is a unix socket's of ours, with its inode."""
         sock.setblocking(False)
         self.socket = sock
         self.description = description
         self.proxy_protocol = proxy_protocol
+        self.is_insecure = is_insecure
+        self.is_plain = is_insecure or path is not None
         self._path = path
         name = sock.getsockname()
         # Host and port, None for a unix socket.
@@ -102,6 +110,9 @@ def bind(listen: ListenConfig, activated: Sequence[tuple[int, str]] = ()) -> lis
             os.close(descriptor)
         for address in tcp_addresses(listen, is_activated=bool(activated)):
             bound.extend(_bind_tcp(address, listen))
+        for value in listen.insecure_bind:
+            address = _complete(parse_bind(value), listen)
+            bound.extend(_bind_tcp(address, listen, is_insecure=True))
         if listen.unix_socket is not None:
             bound.append(_bind_unix(listen.unix_socket, listen))
         if listen.fd is not None:
@@ -115,20 +126,22 @@ def bind(listen: ListenConfig, activated: Sequence[tuple[int, str]] = ()) -> lis
 
 
 def tcp_addresses(listen: ListenConfig, *, is_activated: bool = False) -> list[BindAddress]:
-    """Return the TCP addresses with everything filled in; may be none."""
-    port = DEFAULT_PORT if listen.port is None else listen.port
+    """Return the addresses of --bind and --port with everything filled in; may be none."""
     wanted = [parse_bind(value) for value in listen.bind]
     elsewhere = listen.unix_socket is not None or listen.fd is not None or listen.endpoint
     if not (wanted or (listen.port is None and (elsewhere or is_activated))):
         wanted = [BindAddress(DEFAULT_HOST)]
-    return [
-        BindAddress(
-            each.host,
-            port if each.port is None else each.port,
-            each.proxy_protocol or listen.proxy_protocol,
-        )
-        for each in wanted
-    ]
+    return [_complete(address, listen) for address in wanted]
+
+
+def _complete(address: BindAddress, listen: ListenConfig) -> BindAddress:
+    """Fill in what an address leaves to the options for all of them."""
+    port = DEFAULT_PORT if listen.port is None else listen.port
+    return BindAddress(
+        address.host,
+        port if address.port is None else address.port,
+        address.proxy_protocol or listen.proxy_protocol,
+    )
 
 
 def _listen_error(where: str, error: OSError) -> ListenError:
@@ -141,7 +154,9 @@ def describe_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind_tcp(address: BindAddress, listen: ListenConfig) -> list[BoundSocket]:
+def _bind_tcp(
+    address: BindAddress, listen: ListenConfig, *, is_insecure: bool = False
+) -> list[BoundSocket]:
     """Bind every address that a host stands for, all on the same port."""
     host, port = address.host, address.port or 0
     where = describe_address(host, port)
@@ -165,7 +180,12 @@ def _bind_tcp(address: BindAddress, listen: ListenConfig) -> list[BoundSocket]:
                 raise _listen_error(where, error) from None
     mode = address.proxy_protocol or "off"
     return [
-        BoundSocket(sock, f"TCP address {describe_address(*sock.getsockname()[:2])}", mode)
+        BoundSocket(
+            sock,
+            f"TCP address {describe_address(*sock.getsockname()[:2])}",
+            mode,
+            is_insecure=is_insecure,
+        )
         for sock in sockets
     ]
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol, cast
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from . import files
+from . import files, tls_extension
 from .exceptions import ClientDisconnected
 from .interfaces import Transport
 from .protocols.flow_control import FlowControl
@@ -139,6 +139,10 @@ class NativeTransport(asyncio.Protocol):
             self._connection.resume_sending()
 
     # Transport
+
+    def tls_extension(self) -> dict[str, object]:
+        """Return what the handshake has agreed on."""
+        return tls_extension.of_native(self._transport.get_extra_info("ssl_object"))
 
     @property
     def write_buffer_size(self) -> int:

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from . import files
+from . import files, tls_extension
 from .exceptions import ClientDisconnected
 from .protocols.flow_control import FlowControl
 from .transports import DONE, ConnectionFactory, ConnectionProtocol
@@ -119,6 +119,10 @@ class TwistedTransport(Protocol):
         """Return what TLS has negotiated; None before the handshake is done."""
         negotiated = getattr(self._transport, "negotiatedProtocol", None)
         return negotiated.decode("ascii") if negotiated else None
+
+    def tls_extension(self) -> dict[str, object]:
+        """Return what the handshake has agreed on."""
+        return tls_extension.of_twisted(self._transport.getHandle())
 
     @property
     def write_buffer_size(self) -> int:

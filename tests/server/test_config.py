@@ -10,7 +10,15 @@ import unittest
 from collections import Counter
 from typing import Any
 
-from django_daphne.server import addresses, config, options, resolution, sources
+from django_daphne.server import (
+    addresses,
+    config,
+    consistency,
+    options,
+    resolution,
+    sources,
+    tls_config,
+)
 from django_daphne.server.config import (
     GROUPS,
     OPTIONS,
@@ -18,8 +26,8 @@ from django_daphne.server.config import (
     LogConfig,
     ProxyConfig,
     ServerConfig,
-    contradictions,
 )
+from django_daphne.server.consistency import contradictions
 from django_daphne.server.exceptions import ConfigurationError
 from django_daphne.server.resolution import Resolved, add_arguments, describe, resolve
 from django_daphne.server.sockets import tcp_addresses
@@ -104,7 +112,8 @@ class FieldTests(unittest.TestCase):
 
     def test_imports(self):
         """The reader of these modules needs to know the standard library alone."""
-        for module in (addresses, config, options, resolution, sources):
+        modules = (addresses, config, consistency, options, resolution, sources, tls_config)
+        for module in modules:
             tree = ast.parse(inspect.getsource(module))
             names = {
                 alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names
@@ -113,8 +122,8 @@ class FieldTests(unittest.TestCase):
             names |= {n.module or "" for n in froms if n.level == 0}
             self.assertEqual({n.partition(".")[0] for n in names} - sys.stdlib_module_names, set())
             relative = {n.module for n in froms if n.level}
-            known = {"addresses", "config", "exceptions", "options", "sources"}
-            self.assertLessEqual(relative, known, "this package alone")
+            known = {each.__name__.rpartition(".")[2] for each in modules}
+            self.assertLessEqual(relative, {*known, "exceptions"}, "this package alone")
 
 
 class ValueTests(unittest.TestCase):

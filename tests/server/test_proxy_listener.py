@@ -279,8 +279,8 @@ class CutTests(CarrierTestCase):
         """Listen for headers of both versions."""
         (bound,) = bind(ListenConfig(port=0))
         trusted = TrustedPeers(["127.0.0.1"])
-        listener = ProxyListener(bound, "any", self.make_recorder, trusted, PATIENCE)
-        listener.start(100)
+        listener = ProxyListener(bound, "any", trusted, PATIENCE)
+        await listener.start(self.make_recorder, 100)
         return listener
 
     async def introduce(self, header: bytes, cut: int) -> Recorder:

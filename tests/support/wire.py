@@ -138,6 +138,10 @@ class MemoryTransport:
             self._flow.pause()
             self._connection.pause_sending()
 
+    def tls_extension(self) -> dict[str, object]:
+        """Return little; what there is to say are the real transports' affairs."""
+        return {"tls_version": 0x0304}
+
     def set_write_buffer_limit(self, high: int) -> None:
         """Set the mark above which sending is paused."""
         self._high = high

@@ -22,6 +22,7 @@ from ...server import (
     Server,
     ServerConfig,
     add_dry_run_arguments,
+    check_certificates,
     describe,
     log_level,
     loop_in_use,
@@ -63,6 +64,10 @@ class Command(BaseCommand):
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
         if options["check"]:
+            try:
+                check_certificates(resolved.config)
+            except ConfigurationError as error:
+                raise CommandError(str(error)) from error
             self.stdout.write("The configuration is valid and the application loads.")
             return
         self._serve(prepare(application), resolved.config, options["verbosity"])

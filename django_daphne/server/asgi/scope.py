@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -24,10 +25,19 @@ class ScopeFactory:
     """Makes the scopes of one connection's requests.
 
     ``state`` is what the application put there during its startup, or None without lifespan.
+    ``tls`` returns what the extension of that name says of the connection; it is called once, with
+    the first request, and None where there is no TLS.
     """
 
-    def __init__(self, origin: Origin, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        state: dict[str, Any] | None,
+        tls: Callable[[], dict[str, object]] | None = None,
+    ) -> None:
         self._state = state
+        self._tls = tls
+        self._tls_extension: dict[str, object] | None = None
         # Copying it and changing what differs is twice as fast as making a scope anew.
         self._template: dict[str, Any] = {
             "type": "http",
@@ -58,6 +68,8 @@ class ScopeFactory:
         scope["query_string"] = head.query
         scope["headers"] = head.headers
         scope["extensions"] = extensions = _EXTENSIONS.copy()
+        if self._tls is not None:
+            extensions["tls"] = self._describe_tls(self._tls)
         if head.http_version != "1.1":
             scope["http_version"] = head.http_version
             if head.http_version == "1.0":  # it knows neither chunks nor 1xx responses
@@ -77,6 +89,14 @@ class ScopeFactory:
         del scope["method"]
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
-        scope["extensions"] = {"websocket.http.response": {}}
+        extensions: dict[str, object] = {"websocket.http.response": {}}
+        if "tls" in scope["extensions"]:
+            extensions["tls"] = scope["extensions"]["tls"]
+        scope["extensions"] = extensions
         scope["subprotocols"] = subprotocols
         return scope
+
+    def _describe_tls(self, describe: Callable[[], dict[str, object]]) -> dict[str, object]:
+        if self._tls_extension is None:
+            self._tls_extension = describe()
+        return self._tls_extension.copy()

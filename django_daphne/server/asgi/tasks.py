@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -44,6 +45,12 @@ class ApplicationTasks:
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def serving(self, application: ASGIApplication) -> ApplicationTasks:
+        """Return the same for the requests that another application answers."""
+        others = copy(self)
+        others.application = application
+        return others
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine that lets no exception out; return its task."""
