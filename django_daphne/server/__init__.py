@@ -20,7 +20,6 @@ from .config import (
     ProxyConfig,
     ServerConfig,
     TimeoutConfig,
-    WebSocketConfig,
     log_level,
 )
 from .consistency import contradictions
@@ -35,6 +34,7 @@ from .exceptions import (
 )
 from .interfaces import AccessRecord
 from .options import Group, Problem, option
+from .protocol_config import HTTP2Config, WebSocketConfig
 from .resolution import (
     Resolved,
     add_arguments,
@@ -74,6 +74,7 @@ __all__ = [
     "ClientDisconnected",
     "ConfigurationError",
     "Group",
+    "HTTP2Config",
     "HTTPConfig",
     "Layer",
     "LifespanFailure",

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from .addresses import BIND_FORMS, TRUSTED_FORMS, ProxyProtocol, TrustedPeers, parse_bind
 from .consistency import contradictions
 from .exceptions import ConfigurationError
-from .options import Group, Option, option
+from .options import CLOSED, Group, Option, limit, option, timeout
+from .protocol_config import HTTP2Config, WebSocketConfig
 from .sources import read_values
 from .tls_config import TLSConfig
 
@@ -31,20 +32,6 @@ _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # Two slashes at the beginning would name a host, in links that begin with it.
 is_root_path = re.compile(r"(/(?!/)[^\x00-\x20\x7f?#\\]*(?<!/))?").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
-
-_CLOSED = "the connection is closed"
-
-
-def _limit(default: Any, help: str, outcome: str, **traits: Any) -> Any:
-    traits = {"unit": "bytes", "minimum": 1, "none_means": "no limit"} | traits
-    return option(default, help=help, outcome=outcome, **traits)
-
-
-def _timeout(default: float | None, help: str, outcome: str, **traits: Any) -> float | None:
-    # Where zero would only mean that nothing ever succeeds, the smallest timeout is a millisecond.
-    traits = {"minimum": 0.001, "none_values": (-1,), "none_means": "never"} | traits
-    return option(default, help=help, outcome=outcome, unit="seconds", **traits)
-
 
 _FIELD_NAME: dict[str, Any] = {
     "rule": lambda name: _is_token(name) and name.lower() not in ("forwarded", "host"),
@@ -167,28 +154,28 @@ class ProxyConfig(Group, title="Proxies"):
 class LimitsConfig(Group, title="Limits"):
     """Bound what one client, and all together, can make the server hold."""
 
-    max_request_line: int = _limit(8192, "The longest request line.", "status 414")
-    max_header_size: int = _limit(65536, "All headers of a request together.", "status 431")
-    max_header_count: int = _limit(500, "Headers of a request.", "status 431", unit="headers")
-    max_body_size: int | None = _limit(None, "The largest request body.", "status 413", minimum=0)
-    max_pipelined_size: int = _limit(
+    max_request_line: int = limit(8192, "The longest request line.", "status 414")
+    max_header_size: int = limit(65536, "All headers of a request together.", "status 431")
+    max_header_count: int = limit(500, "Headers of a request.", "status 431", unit="headers")
+    max_body_size: int | None = limit(None, "The largest request body.", "status 413", minimum=0)
+    max_pipelined_size: int = limit(
         65536, "What is kept of the requests after the one being answered.", "reading pauses"
     )
-    body_buffer_size: int = _limit(
+    body_buffer_size: int = limit(
         65536,
         "What is held of a body, or of messages, until the application takes it.",
         "reading pauses",
     )
-    write_buffer_size: int = _limit(
+    write_buffer_size: int = limit(
         65536, "What is held for a client that reads slowly.", "send() waits"
     )
-    max_discard_size: int = _limit(
-        1048576, "What is thrown away of a body that was answered too early.", _CLOSED, minimum=0
+    max_discard_size: int = limit(
+        1048576, "What is thrown away of a body that was answered too early.", CLOSED, minimum=0
     )
-    limit_concurrency: int | None = _limit(
+    limit_concurrency: int | None = limit(
         None, "Requests running at the same time.", "status 503", unit="requests"
     )
-    max_connections: int | None = _limit(
+    max_connections: int | None = limit(
         None,
         "Connections open at the same time.",
         "new ones are reset",
@@ -200,7 +187,7 @@ class LimitsConfig(Group, title="Limits"):
 class TimeoutConfig(Group, title="Timeouts"):
     """Bound how long the server waits, for each thing that it waits for."""
 
-    http_timeout: float | None = _timeout(
+    http_timeout: float | None = timeout(
         None,
         "The whole of a request and its response.",
         "status 503",
@@ -208,127 +195,35 @@ class TimeoutConfig(Group, title="Timeouts"):
         aliases=("--http_timeout",),
         none_values=(0, -1),
     )
-    header_timeout: float | None = _timeout(30, "The wait for the head of a request.", "status 408")
-    body_timeout: float | None = _timeout(60, "The wait for more of a body.", "status 408")
-    keep_alive_timeout: float | None = _timeout(
-        60, "The wait for the next request on a connection.", _CLOSED, minimum=0
+    header_timeout: float | None = timeout(30, "The wait for the head of a request.", "status 408")
+    body_timeout: float | None = timeout(60, "The wait for more of a body.", "status 408")
+    keep_alive_timeout: float | None = timeout(
+        60, "The wait for the next request on a connection.", CLOSED, minimum=0
     )
-    write_timeout: float | None = _timeout(
+    write_timeout: float | None = timeout(
         60, "The wait for a client that does not read.", "the connection is reset"
     )
-    half_close_timeout: float | None = _timeout(
+    half_close_timeout: float | None = timeout(
         3, "The wait for a client that closed its own side.", "http.disconnect", minimum=0
     )
-    linger_timeout: float | None = _timeout(
+    linger_timeout: float | None = timeout(
         5,
         "The wait for a client that was answered early and still sends, or for its close frame.",
-        _CLOSED,
+        CLOSED,
         minimum=0,
     )
-    application_close_timeout: float | None = _timeout(
+    application_close_timeout: float | None = timeout(
         10, "The wait for the application after its client left.", "it is cancelled", minimum=0
     )
-    graceful_timeout: float | None = _timeout(
+    graceful_timeout: float | None = timeout(
         30, "The wait for running requests when the server stops.", "they are cancelled", minimum=0
     )
-    lifespan_timeout: float | None = _timeout(
+    lifespan_timeout: float | None = timeout(
         60, "The wait for the application to start, and to stop.", "the server waits no longer"
     )
-    tls_handshake_timeout: float | None = _timeout(30, "The wait for a TLS handshake.", _CLOSED)
-    tls_shutdown_timeout: float | None = _timeout(
-        3, "The wait for the client's end of TLS, after the server's.", _CLOSED
-    )
-
-
-class HTTP2Config(Group, title="HTTP/2"):
-    """Say whether HTTP/2 is spoken, and how much one connection of it may hold."""
-
-    http2: bool = option(
-        True, help="Speak HTTP/2 with clients that want it: by ALPN over TLS, or as below."
-    )
-    http2_prior_knowledge: bool = option(
-        True, help="Speak HTTP/2 with clients that begin with it on a connection without TLS."
-    )
-    http2_max_concurrent_streams: int = option(
-        128, help="Requests of one connection at the same time.", unit="streams", minimum=1
-    )
-    http2_stream_window: int = option(
-        1048576,
-        help="What is held of one request body that the application does not take.",
-        unit="bytes",
-        minimum=65535,
-        maximum=2**31 - 1,
-    )
-    http2_connection_window: int = option(
-        8388608,
-        help="What is held of all request bodies of a connection together.",
-        unit="bytes",
-        minimum=65535,
-        maximum=2**31 - 1,
-    )
-    http2_max_frame_size: int = option(
-        16384,
-        help="The largest frame that clients may send.",
-        unit="bytes",
-        minimum=16384,
-        maximum=2**24 - 1,
-    )
-    http2_max_requests: int | None = _limit(
-        None,
-        "Requests of one connection, one after the other.",
-        "the connection ends behind them",
-        unit="requests",
-    )
-    http2_ping_interval: float | None = _timeout(
-        30, "The silence of a client that is being served.", "a PING"
-    )
-    http2_ping_timeout: float | None = _timeout(
-        30, "The wait for the answer to a PING.", "the connection is reset"
-    )
-
-
-class WebSocketConfig(Group, title="WebSocket"):
-    """Bound the life and the messages of a WebSocket, and say how it is compressed."""
-
-    websocket_timeout: float | None = _timeout(
-        86400, "The life of a WebSocket.", "close code 1000", aliases=("--websocket_timeout",)
-    )
-    websocket_connect_timeout: float | None = _timeout(
-        5,
-        "The wait for the application to accept or deny a WebSocket.",
-        "status 403",
-        aliases=(
-            "--websocket_connect_timeout",
-            "--websocket-handshake-timeout",
-            "--websocket_handshake_timeout",
-        ),
-    )
-    ping_interval: float | None = _timeout(20, "The silence of a client.", "a ping")
-    ping_timeout: float | None = _timeout(30, "The wait for the answer to a ping.", _CLOSED)
-    websocket_max_message_size: int | None = _limit(
-        1048576, "The largest message, inflated.", "close code 1009", none_values=(0, -1)
-    )
-    websocket_max_frame_size: int | None = _limit(
-        1048576, "The largest frame.", "close code 1009", none_values=(0, -1)
-    )
-    websocket_max_fragments: int | None = _limit(
-        1024, "Frames of a message.", "close code 1009", none_values=(-1,), unit="frames"
-    )
-    websocket_max_queue: int | None = _limit(
-        32,
-        "Messages that wait for the application; body_buffer_size bounds their bytes.",
-        "reading pauses",
-        none_values=(-1,),
-        unit="messages",
-    )
-    websocket_compression: bool = option(
-        True, help="Compress messages for clients that offer it (permessage-deflate)."
-    )
-    websocket_compression_bits: int = option(
-        12, help="The largest window, as a power of two bytes.", unit="bits", minimum=9, maximum=15
-    )
-    websocket_compression_context: bool = option(
-        True, help="Keep the window from message to message; off is slower and saves memory."
+    tls_handshake_timeout: float | None = timeout(30, "The wait for a TLS handshake.", CLOSED)
+    tls_shutdown_timeout: float | None = timeout(
+        3, "The wait for the client's end of TLS, after the server's.", CLOSED
     )
 
 

@@ -38,30 +38,15 @@ class Clock(Protocol):
     ) -> TimerHandle: ...
 
 
-class Transport(Protocol):
-    """One connection's bytes, whatever carries them.
+class ByteStream(Protocol):
+    """Bytes both ways, whatever carries them: a connection, or a stream of one.
 
-    After the connection is lost every method does nothing.
+    After it has ended every method does nothing.
     """
 
     @property
-    def peer(self) -> Address: ...
-
-    @property
-    def host(self) -> Address: ...
-
-    @property
-    def is_tls(self) -> bool: ...
-
-    @property
-    def is_secure(self) -> bool:
-        """Whether the client spoke TLS, be it to a proxy that said so (PROXY protocol)."""
-
-    @property
-    def alpn(self) -> str | None: ...
-
-    def tls_extension(self) -> dict[str, object]:
-        """Return what ASGI's extension "tls" says; of a TLS connection, after its handshake."""
+    def is_tls(self) -> bool:
+        """Return whether there is TLS, which has no half-close."""
 
     @property
     def write_buffer_size(self) -> int:
@@ -69,9 +54,6 @@ class Transport(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send ``data`` after everything written before, at once where possible."""
-
-    def set_write_buffer_limit(self, high: int) -> None:
-        """Ask for pause_sending above ``high`` buffered bytes, resume_sending well below."""
 
     def pause_reading(self) -> None: ...
 
@@ -94,6 +76,29 @@ class Transport(Protocol):
         Calls ``progress`` for every piece that left. Raises EOFError when the file ends early and
         ClientDisconnected when the connection ends first. Nothing may be written meanwhile.
         """
+
+
+class Transport(ByteStream, Protocol):
+    """A connection: its bytes, and what is known of its ends."""
+
+    @property
+    def peer(self) -> Address: ...
+
+    @property
+    def host(self) -> Address: ...
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether the client spoke TLS, be it to a proxy that said so (PROXY protocol)."""
+
+    @property
+    def alpn(self) -> str | None: ...
+
+    def tls_extension(self) -> dict[str, object]:
+        """Return what ASGI's extension "tls" says; of a TLS connection, after its handshake."""
+
+    def set_write_buffer_limit(self, high: int) -> None:
+        """Ask for pause_sending above ``high`` buffered bytes, resume_sending well below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ class FileWriter(Protocol):
 
 
 class CopyFile(Protocol):
-    """A way to send a part of a file; see ``Transport.send_file``."""
+    """A way to send a part of a file; see ``ByteStream.send_file``."""
 
     def __call__(
         self,
@@ -222,7 +227,7 @@ class HTTPStream(Protocol):
         """
 
     def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> Awaitable[None]:
-        """Send a part of a file as body. Raises as ``Transport.send_file`` and ``send_body`` do."""
+        """Send a part of a file as body; raises as ``send_body`` and ``ByteStream`` do."""
 
     def send_trailers(self, headers: Headers, more: bool) -> None:
         """Send trailer fields; with ``more`` false the response is complete."""

@@ -282,3 +282,20 @@ def _bind(field: dataclasses.Field[Any], hint: Any) -> Option:
         default=field.default,
     )
     return dataclasses.replace(bound, default=bound.check(field.default, field.name))
+
+
+# What happens at many a limit.
+CLOSED = "the connection is closed"
+
+
+def limit(default: Any, help: str, outcome: str, **traits: Any) -> Any:
+    """Return an option for a bound, and what happens at it; None is no limit."""
+    traits = {"unit": "bytes", "minimum": 1, "none_means": "no limit"} | traits
+    return option(default, help=help, outcome=outcome, **traits)
+
+
+def timeout(default: float | None, help: str, outcome: str, **traits: Any) -> float | None:
+    """Return an option for a wait in seconds, and what happens after it; None is for ever."""
+    # Where zero would only mean that nothing ever succeeds, the smallest timeout is a millisecond.
+    traits = {"minimum": 0.001, "none_values": (-1,), "none_means": "never"} | traits
+    return option(default, help=help, outcome=outcome, unit="seconds", **traits)

@@ -26,24 +26,21 @@ from .http2_engine import FrameEngine
 from .http2_frames import MAX_WINDOW, NO_RFC7540_PRIORITIES, ErrorCode
 from .http2_head import HeadReader
 from .http2_interfaces import Engine, Fields
-from .http2_limits import Allowances
-from .http2_priority import Priority, SendQueue, read_priority
+from .http2_limits import Allowances, StreamLimit
+from .http2_liveness import Liveness
+from .http2_output import Output
+from .http2_priority import EarlyPriorities, read_priority
 from .http2_stream import UNREADABLE, HTTP2Stream
+from .http2_timeouts import StreamTimeouts
 from .wire import OPEN, Wire
 
 logger = logging.getLogger("django_daphne.server")
 
 # Requests started before other connections get their turn.
 _MAX_STARTS: Final = 16
-# Cycles of streams that ended before their application did: so many are kept without a look.
-_MAX_UNSEEN: Final = 16
-# Bytes of answers to frames that wait for a client that does not read, before we do not either.
-_MAX_ANSWERS: Final = 16384
 # Seconds for a client to answer the first GOAWAY of a graceful end.
 _DRAIN_TIMEOUT: Final = 1.0
 _DRAIN_PING: Final = b"draining"
-_LIVENESS_PING: Final = b"liveness"
-_MAX_EARLY_PRIORITIES: Final = 64
 
 
 class HTTP2:
@@ -56,35 +53,26 @@ class HTTP2:
     ) -> None:
         config = context.config
         self._context = context
-        self._transport = transport
         self._deadlines = deadlines
         self._settings = config.http2
-        self._timeouts = config.timeouts
-        self._max_streams = config.http2.http2_max_concurrent_streams
         self._wire = Wire(transport, deadlines, config, self.give_up)
+        self.output = Output(self._wire, transport, context.call_soon, self._flushed)
         self._allowances = Allowances(context.clock.now)
         max_list = config.limits.max_header_size
-        self.engine = self.make_engine(self, self._write, self._allowances, max_list)
+        self.engine = self.make_engine(self, self.output.write, self._allowances, max_list)
+        self.timeouts = StreamTimeouts(self, deadlines, config)
+        self._liveness = Liveness(self, context.clock, deadlines, config)
         self._heads = HeadReader(config.limits)
         self._streams: dict[int, HTTP2Stream] = {}
         self._starting: deque[HTTP2Stream] = deque()
-        self._left: list[HTTPCycle] = []  # applications that may run on behind their streams
-        self._queue = SendQueue()
-        self._early_priorities: dict[int, Priority] = {}
+        self._limit = StreamLimit(self._settings.http2_max_concurrent_streams)
+        self._priorities = EarlyPriorities()
         self._requests = 0
-        self._head_is_timed = True
-        self._flush_is_due = False
         self._is_draining = False  # the first GOAWAY was sent
         self._is_closing = False  # no streams begin any more
-        self._answers = 0  # bytes written while the client does not read
-        self._reading_is_paused = False
-        self._idle_since = self._heard = self._pinged = context.clock.now()
-        deadlines.start("head", self._timeouts.header_timeout, self._head_timed_out)
-        deadlines.start("ping", self._settings.http2_ping_interval, self._ping_is_due)
-        self._idleness_is_timed = False
         self.engine.start(
             {
-                SettingCodes.MAX_CONCURRENT_STREAMS: self._max_streams,
+                SettingCodes.MAX_CONCURRENT_STREAMS: self._limit.most,
                 SettingCodes.INITIAL_WINDOW_SIZE: self._settings.http2_stream_window,
                 SettingCodes.MAX_FRAME_SIZE: self._settings.http2_max_frame_size,
                 SettingCodes.MAX_HEADER_LIST_SIZE: max_list,
@@ -102,15 +90,14 @@ class HTTP2:
         if wire.state is not OPEN:
             wire.discard(len(data))
             return
-        self._heard = self._context.clock.now()
+        self._liveness.heard()
         wire.is_corked = True
         try:
             self.engine.feed(data)
         except HTTP2Error as error:
             self._fail(error)
             return
-        if self.engine.is_amid_head is not self._head_is_timed:
-            self._update_head_deadline()
+        self._liveness.expect_head(self.engine.is_amid_head)
         self._advance()
 
     def eof_received(self) -> None:
@@ -125,16 +112,13 @@ class HTTP2:
 
     def pause_sending(self) -> None:
         """Take note that the client does not read as fast as is written."""
-        self._answers = 0
-        self._wire.pause()
+        self.output.pause()
 
     def resume_sending(self) -> None:
         """Take note that the client has read on."""
         self._wire.resume()
         if self._wire.state is OPEN:
-            if self._reading_is_paused:
-                self._reading_is_paused = False
-                self._transport.resume_reading()
+            self.output.resume()
             self._advance()
 
     def drain(self) -> None:
@@ -145,7 +129,7 @@ class HTTP2:
         self.engine.goaway(MAX_WINDOW, ErrorCode.NO_ERROR)
         # What the client began before it could know is served; its answer says that it does.
         self.engine.ping(_DRAIN_PING)
-        self._deadlines.start("drain", _DRAIN_TIMEOUT, self._refuse_streams)
+        self._deadlines.start("drain", _DRAIN_TIMEOUT, self.refuse_streams)
         for stream in list(self._streams.values()):
             if stream.cycle is not None:
                 self._drain_stream(stream)
@@ -153,7 +137,7 @@ class HTTP2:
     def _drain_stream(self, stream: HTTP2Stream) -> None:
         """Let a stream that has no end of its own know; a request has one."""
 
-    def _refuse_streams(self) -> None:
+    def refuse_streams(self) -> None:
         """Say which stream was the last."""
         if not self._is_closing and self._wire.state is OPEN:
             self._is_closing = True
@@ -168,7 +152,7 @@ class HTTP2:
         if self._is_closing:
             self.engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
             return
-        if len(self._streams) + self._count_left() >= self._max_streams:
+        if not self._limit.has_room(len(self._streams)):
             self.stream_failed(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
             return
         try:
@@ -180,14 +164,14 @@ class HTTP2:
             self._reject(self._add_stream(stream_id, UNREADABLE, ended), error)
             return
         stream = self._add_stream(stream_id, request, ended)
-        self._set_priority(stream, fields)
+        stream.priority = self._priorities.begin(stream_id, request.headers)
         try:
             stream.cycle = self._create_cycle(stream)
         except PeerError as error:
             self._reject(stream, error)
             return
         if not ended:
-            self.expect_body(stream, True)
+            self.timeouts.expect_body(stream, True)
         self._starting.append(stream)
 
     def _add_stream(self, stream_id: int, request: RequestHead, ended: bool) -> HTTP2Stream:
@@ -256,17 +240,14 @@ class HTTP2:
         priority = read_priority(value)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self._queue.move(stream, priority)
-        elif (
-            stream_id > self.engine.last_stream_id
-            and len(self._early_priorities) < _MAX_EARLY_PRIORITIES
-        ):
-            self._early_priorities[stream_id] = priority
+            self.output.senders.move(stream, priority)
+        else:
+            self._priorities.keep(stream_id, priority, self.engine.last_stream_id)
 
     def ping_answered(self, payload: bytes) -> None:
         """Go on draining: the client knows of the first GOAWAY by now."""
         if self._is_draining and payload == _DRAIN_PING:
-            self._refuse_streams()
+            self.refuse_streams()
 
     def goaway_received(self) -> None:
         """Close behind the streams that are there."""
@@ -274,15 +255,6 @@ class HTTP2:
         self._close_if_done()
 
     # Beginning.
-
-    def _set_priority(self, stream: HTTP2Stream, fields: Fields) -> None:
-        early = self._early_priorities
-        if early and (priority := early.pop(stream.stream_id, None)) is not None:
-            stream.priority = priority
-            return
-        for name, value in stream.request.headers:
-            if name == b"priority":
-                stream.priority = read_priority(value)
 
     def _advance(self) -> None:
         """Start what was read, as far as it goes, and send."""
@@ -300,7 +272,7 @@ class HTTP2:
             if stream.state is READY and stream.cycle is not None:
                 starts += 1
                 self._start(stream, stream.cycle)
-        self._flush()
+        self.output.flush()
 
     def _start(self, stream: HTTP2Stream, cycle: HTTPCycle) -> None:
         admission = self._context.admission
@@ -308,64 +280,26 @@ class HTTP2:
             self._reject(stream, PeerError(503, "Too many requests are running."))
             return
         stream.state = AWAITED
-        timeout = self._timeouts.http_timeout
-        if timeout is not None:
-            self._set_deadline("request", stream, timeout, self._request_timed_out)
+        self.timeouts.started(stream)
         cycle.start()
-        if stream.state is ENDED and cycle.is_running:
-            self._left.append(cycle)
-
-    def _count_left(self) -> int:
-        """Return how many applications run behind their streams, about; exactly when it matters."""
-        left = self._left
-        if len(left) > _MAX_UNSEEN or len(self._streams) + len(left) >= self._max_streams:
-            left[:] = [cycle for cycle in left if cycle.is_running]
-        return len(left)
+        if stream.state is ENDED:
+            self._limit.stream_ended(cycle)
 
     # Sending (StreamOwner).
-
-    def _write(self, data: bytes) -> None:
-        """Keep what is written until the end of the read, or of this turn of the loop."""
-        wire = self._wire
-        if not wire.is_corked:
-            self._flush_soon()
-        wire.write(data)
-        if wire.is_paused:
-            self._answers += len(data)
-            if self._answers > _MAX_ANSWERS and not self._reading_is_paused:
-                self._reading_is_paused = True
-                self._transport.pause_reading()
-
-    def _flush_soon(self) -> None:
-        self._wire.is_corked = True
-        if not self._flush_is_due:
-            self._flush_is_due = True
-            self._context.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Send what may be sent now, in one write."""
-        wire, queue = self._wire, self._queue
-        self._flush_is_due = False
-        if wire.state is OPEN:
-            wire.is_corked = True
-            while queue and not wire.is_paused:
-                stream = queue.take()
-                if stream.send_frame():
-                    queue.add(stream)
-            if not self._streams:
-                self._idle()
-        wire.uncork()
 
     @property
     def may_send(self) -> bool:
         """Return whether nobody else waits to send, and the client reads."""
-        return not (self._queue or self._wire.is_paused)
+        return self.output.is_free
 
     def queue(self, stream: HTTP2Stream) -> None:
         """Let a stream send when it is its turn."""
-        self._queue.add(stream)
-        if not (self._wire.is_corked or self._wire.is_paused):
-            self._flush_soon()
+        self.output.queue(stream)
+
+    @property
+    def has_streams(self) -> bool:
+        """Return whether anything is being served."""
+        return bool(self._streams)
 
     # The end of a stream.
 
@@ -397,32 +331,21 @@ class HTTP2:
 
     def _forget(self, stream: HTTP2Stream) -> None:
         """Let go of what belongs to a stream besides its exchange."""
-        self._note_left(stream)
+        self._limit.stream_ended(stream.cycle)
         stream.take_back(0)
-        if stream.is_timed:
-            for kind in ("body", "request", "room", "connect"):
-                self._deadlines.cancel((kind, stream.stream_id))
+        self.timeouts.forget(stream)
 
-    def _note_left(self, stream: HTTP2Stream) -> None:
-        """Count an application that runs on behind its stream."""
-        if stream.cycle is not None and stream.cycle.is_running:
-            self._left.append(stream.cycle)
-
-    def _idle(self) -> None:
-        """Take note that there are no streams."""
-        if self._is_closing:
-            self._wire.close()
-            return
-        # One deadline runs on, whatever comes in between; it looks when it comes.
-        self._idle_since = self._context.clock.now()
-        if not self._idleness_is_timed:
-            self._idleness_is_timed = True
-            timeout = self._timeouts.keep_alive_timeout
-            self._deadlines.start("keep-alive", timeout, self._keep_alive_timed_out)
+    def _flushed(self) -> None:
+        """Take note that what could be sent was, which may have ended the last stream."""
+        if not self._streams:
+            if self._is_closing:
+                self._wire.close()
+            else:
+                self._liveness.idle()
 
     def _close_if_done(self) -> None:
         if self._is_closing and not self._streams:
-            self._flush_soon()
+            self.output.flush_soon()
 
     def close_soon(self) -> None:
         """End the connection when its streams have ended."""
@@ -445,7 +368,7 @@ class HTTP2:
         if stream.state is SENDING:
             self.reset_stream(stream, ErrorCode.CANCEL)
         elif stream.state is not ENDED:
-            self._note_left(stream)
+            self._limit.stream_ended(stream.cycle)
             stream.leave_cycle()
             stream.refuse(error.status, error.reason if error.status == 503 else "", error.headers)
 
@@ -454,83 +377,20 @@ class HTTP2:
         self._wire.abort()
         self._leave_all()
 
-    # Deadlines.
+    # Deadlines that have come.
 
-    def _set_deadline(
-        self,
-        kind: str,
-        stream: HTTP2Stream,
-        seconds: float | None,
-        callback: Callable[[HTTP2Stream], object],
-    ) -> None:
-        stream.is_timed = True
-        self._deadlines.start((kind, stream.stream_id), seconds, lambda: callback(stream))
-
-    def expect_body(self, stream: HTTP2Stream, expected: bool) -> None:
-        """Set or cancel the deadline for more of a body."""
-        if expected and not stream.request.wants_websocket:
-            self._set_deadline("body", stream, self._timeouts.body_timeout, self._body_timed_out)
-        else:
-            self._deadlines.cancel(("body", stream.stream_id))
-
-    def expect_room(self, stream: HTTP2Stream, expected: bool) -> None:
-        """Set or cancel the deadline for room in the windows."""
-        stream.is_blocked = expected
-        if expected:
-            self._set_deadline("room", stream, self._timeouts.write_timeout, self._room_timed_out)
-        else:
-            self._deadlines.cancel(("room", stream.stream_id))
-
-    def _body_timed_out(self, stream: HTTP2Stream) -> None:
+    def body_timed_out(self, stream: HTTP2Stream) -> None:
+        """Answer for a client that does not send the rest of its request."""
         self._reject(stream, PeerError(408, "body_timeout"))
 
-    def _room_timed_out(self, stream: HTTP2Stream) -> None:
+    def room_timed_out(self, stream: HTTP2Stream) -> None:
+        """Give up a stream whose client leaves no room for it in the windows."""
         self.reset_stream(stream, ErrorCode.CANCEL)
 
-    def _request_timed_out(self, stream: HTTP2Stream) -> None:
+    def request_timed_out(self, stream: HTTP2Stream) -> None:
         """Answer for an application that did not, within http_timeout."""
         self._reject(stream, PeerError(503, "Application failed to respond within time limit."))
 
-    def _update_head_deadline(self) -> None:
-        self._head_is_timed = self.engine.is_amid_head
-        timeout = self._timeouts.header_timeout if self._head_is_timed else None
-        self._deadlines.start("head", timeout, self._head_timed_out)
-
-    def _head_timed_out(self) -> None:
+    def head_timed_out(self) -> None:
+        """Give up a client that does not say what it wants."""
         self._fail(HTTP2Error(ErrorCode.NO_ERROR, "header_timeout"))
-
-    def _keep_alive_timed_out(self) -> None:
-        """Close a connection that has been idle for so long; look again later at another."""
-        timeout = self._timeouts.keep_alive_timeout
-        if timeout is None:
-            return
-        left = timeout
-        if not self._streams:
-            left -= self._context.clock.now() - self._idle_since
-        if left > 0:
-            self._deadlines.start("keep-alive", left, self._keep_alive_timed_out)
-        else:
-            self._refuse_streams()
-
-    def _ping_is_due(self) -> None:
-        """Send a PING to a client that has been silent for so long while it is being served."""
-        interval = self._settings.http2_ping_interval
-        if interval is None:
-            return
-        now = self._context.clock.now()
-        silence = now - self._heard
-        if silence < interval or not self._streams:
-            left = interval - silence if silence < interval else interval
-            self._deadlines.start("ping", left, self._ping_is_due)
-            return
-        self.engine.ping(_LIVENESS_PING)
-        self._deadlines.start("ping", interval, self._ping_is_due)
-        if self._heard >= self._pinged:  # it is the first one without an answer
-            self._pinged = now
-            timeout = self._settings.http2_ping_timeout
-            self._deadlines.start("pong", timeout, self._pong_timed_out)
-
-    def _pong_timed_out(self) -> None:
-        """Give up a client that said nothing since it was asked, unless nobody listened."""
-        if self._heard < self._pinged and not self._reading_is_paused:
-            self.give_up()

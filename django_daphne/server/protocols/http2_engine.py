@@ -17,41 +17,27 @@ the time this way (docs/topics/http2.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from h2.exceptions import FlowControlError, InvalidSettingsValueError
-from h2.settings import SettingCodes, Settings
+from h2.settings import SettingCodes
 from h2.windows import WindowManager
 
 from ..exceptions import HTTP2Error
-from ..types import Header
 from . import http2_frames as wire
-from .http2_fields import NO_TABLE, FieldReader, write_field
+from .http2_fields import NO_TABLE, FieldReader
 from .http2_frames import ErrorCode
 from .http2_interfaces import Receiver
-from .http2_limits import EARNED_BY_DATA, MAX_BLOCK_FRAMES, WORTH_EARNING, Allowances
+from .http2_limits import MAX_BLOCK_FRAMES, Allowances
+from .http2_writer import FrameWriter, StreamState
 
-# Streams that were reset by us and may still have frames under way, the latest.
-_MAX_REMEMBERED_RESETS: Final = 256
 # Settings that change anything here; a client may send others, and they are checked.
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 
 
-class StreamState:
-    """What is kept of a stream until both sides have ended it."""
-
-    __slots__ = ("has_ended", "receive_window", "remote_has_ended", "send_window")
-
-    def __init__(self, send_window: int, remote_has_ended: bool) -> None:
-        self.send_window = send_window
-        self.remote_has_ended = remote_has_ended
-        self.has_ended = False
-        self.receive_window: WindowManager | None = None  # until there is a body
-
-
-class FrameEngine:
-    """The engine."""
+class FrameEngine(FrameWriter):
+    """Reads the frames of a connection, and writes them (``Engine``)."""
 
     def __init__(
         self,
@@ -64,22 +50,14 @@ class FrameEngine:
 
         Between once and twice it a request can be refused without an end of the connection.
         """
+        super().__init__(write, allowances)
         self._receiver = receiver
-        self._write = write
-        self._allowances = allowances
         self._max_block = max_list_size
         self._fields = FieldReader(2 * max_list_size)
-        self._settings = Settings(client=True)  # the client's
-        self._streams: dict[int, StreamState] = {}
-        self._resets: dict[int, None] = {}  # by us, while the client had not ended its side
         self.last_stream_id = 0
-        self._send_window = wire.DEFAULT_WINDOW
-        self._max_sent_frame = wire.DEFAULT_FRAME_SIZE
-        self._block_prefix = b""
         # Set by start.
         self._stream_window = wire.DEFAULT_WINDOW
         self._max_frame_size = wire.DEFAULT_FRAME_SIZE
-        self._receive_window = WindowManager(wire.DEFAULT_WINDOW)
         # What was read and is not complete; looked at when there are so many bytes of it.
         self._pieces: list[bytes] = []
         self._pieces_size = 0
@@ -367,73 +345,3 @@ class FrameEngine:
         if len(payload) < 4:
             raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE of a wrong size")
         self._receiver.priority_received(prioritized, payload[4:])
-
-    # Writing.
-
-    def window(self, stream_id: int) -> int:
-        """Return how many bytes of DATA may be sent in one frame now; not above 0: none."""
-        state = self._streams[stream_id]
-        return min(self._send_window, state.send_window, self._max_sent_frame)
-
-    def send_headers(self, stream_id: int, fields: Iterable[Header], ended: bool) -> None:
-        """Send fields, in more than one frame where the client takes only so much."""
-        block = self._block_prefix + b"".join([write_field(field) for field in fields])
-        self._block_prefix = b""
-        flags = wire.END_STREAM if ended else 0
-        most = self._max_sent_frame
-        if len(block) <= most:
-            self._write(wire.frame(wire.HEADERS, flags | wire.END_HEADERS, stream_id, block))
-        else:
-            kind = wire.HEADERS
-            for start in range(0, len(block), most):
-                end = wire.END_HEADERS if start + most >= len(block) else 0
-                piece = block[start : start + most]
-                self._write(wire.frame(kind, flags | end, stream_id, piece))
-                kind, flags = wire.CONTINUATION, 0
-        if ended:
-            self._ended(stream_id)
-
-    def send_data(self, stream_id: int, data: bytes, ended: bool) -> None:
-        """Send DATA within ``window``."""
-        size = len(data)
-        self._send_window -= size
-        self._streams[stream_id].send_window -= size
-        if ended or size >= WORTH_EARNING:
-            self._allowances.earn("WINDOW_UPDATE", EARNED_BY_DATA)
-        self._write(wire.frame(wire.DATA, wire.END_STREAM if ended else 0, stream_id, data))
-        if ended:
-            self._ended(stream_id)
-
-    def _ended(self, stream_id: int) -> None:
-        state = self._streams[stream_id]
-        state.has_ended = True
-        if state.remote_has_ended:
-            del self._streams[stream_id]
-
-    def reset(self, stream_id: int, code: int) -> None:
-        """Send RST_STREAM, and pass over what the client sent before it knew."""
-        state = self._streams.pop(stream_id, None)
-        if state is None or not state.remote_has_ended:
-            self._resets[stream_id] = None
-            if len(self._resets) > _MAX_REMEMBERED_RESETS:
-                del self._resets[next(iter(self._resets))]
-        self._write(wire.reset_frame(stream_id, code))
-
-    def credit(self, stream_id: int, size: int) -> None:
-        """Let the client send so many bytes more."""
-        increment = self._receive_window.process_bytes(size)
-        if increment:
-            self._write(wire.window_update_frame(0, increment))
-        state = self._streams.get(stream_id)
-        if state is not None and state.receive_window and not state.remote_has_ended:
-            increment = state.receive_window.process_bytes(size)
-            if increment:
-                self._write(wire.window_update_frame(stream_id, increment))
-
-    def ping(self, payload: bytes) -> None:
-        """Send PING."""
-        self._write(wire.frame(wire.PING, 0, 0, payload))
-
-    def goaway(self, last_stream_id: int, code: int) -> None:
-        """Send GOAWAY."""
-        self._write(wire.goaway_frame(last_stream_id, code))

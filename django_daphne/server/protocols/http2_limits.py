@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..exceptions import HTTP2Error
+from ..interfaces import HTTPCycle
 from .http2_frames import ErrorCode
 
 # kind: how many at once, and how many more each second. CVE numbers name what it is against.
@@ -27,6 +28,8 @@ ALLOWANCES: Final[dict[str, tuple[int, int]]] = {
 # Who is sent much has much to acknowledge: tokens for each frame of at least so many bytes.
 EARNED_BY_DATA: Final = 3
 WORTH_EARNING: Final = 1024
+# Cycles that are kept without a look whether they run.
+_MAX_UNSEEN: Final = 16
 # Frames that one block of header fields may come in (VU#421644); its bytes are bounded, too.
 MAX_BLOCK_FRAMES: Final = 64
 
@@ -66,3 +69,24 @@ class Allowances:
         if left < 1:
             raise HTTP2Error(ErrorCode.ENHANCE_YOUR_CALM, f"too many {kind}")
         return left
+
+
+class StreamLimit:
+    """How many streams there may be, with those that ended and whose application still runs."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._running: list[HTTPCycle] = []
+
+    def stream_ended(self, cycle: HTTPCycle | None) -> None:
+        """Count an application that runs on behind its stream."""
+        if cycle is not None and cycle.is_running:
+            self._running.append(cycle)
+
+    def has_room(self, streams: int) -> bool:
+        """Say whether one more may begin beside so many."""
+        running = self._running
+        # Most have ended since. Few are kept without a look, so that looking costs next to nothing.
+        if len(running) > _MAX_UNSEEN or streams + len(running) >= self.most:
+            running[:] = [cycle for cycle in running if cycle.is_running]
+        return streams + len(running) < self.most

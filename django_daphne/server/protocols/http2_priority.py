@@ -11,7 +11,10 @@ from bisect import insort
 from collections import deque
 from typing import Final, NamedTuple, Protocol
 
+from ..types import Headers
+
 _URGENCIES: Final = 8
+_MAX_EARLY: Final = 64
 _DIGITS: Final = {b"%d" % urgency: urgency for urgency in range(_URGENCIES)}
 
 
@@ -35,6 +38,31 @@ def read_priority(value: bytes) -> Priority:
         elif name == b"i":
             takes_turns = argument in (b"", b"?1")
     return Priority(urgency, takes_turns)
+
+
+class EarlyPriorities:
+    """What a client says of streams before it begins them, in frames that overtake HEADERS."""
+
+    def __init__(self) -> None:
+        self._priorities: dict[int, Priority] = {}
+
+    def keep(self, stream_id: int, priority: Priority, last_stream_id: int) -> None:
+        """Keep the priority of a stream that has not begun."""
+        if len(self._priorities) >= _MAX_EARLY:
+            begun = [number for number in self._priorities if number <= last_stream_id]
+            for number in begun:
+                del self._priorities[number]
+        if stream_id > last_stream_id and len(self._priorities) < _MAX_EARLY:
+            self._priorities[stream_id] = priority
+
+    def begin(self, stream_id: int, headers: Headers) -> Priority:
+        """Return the priority of a stream that begins: a frame's, or else its field's."""
+        if stream_id in self._priorities:
+            return self._priorities.pop(stream_id)
+        for name, value in headers:
+            if name == b"priority":
+                return read_priority(value)
+        return DEFAULT
 
 
 class Sender(Protocol):

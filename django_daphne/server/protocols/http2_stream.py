@@ -23,6 +23,7 @@ from .http2_head import check_trailers
 from .http2_interfaces import Engine, Fields
 from .http2_priority import DEFAULT
 from .http2_response import Response, plain_fields
+from .http2_timeouts import StreamTimeouts
 from .responses import error_page
 
 # Stands in for a request that could not be read, in its answer and in the access log.
@@ -33,6 +34,7 @@ class StreamOwner(Protocol):
     """The connection, as a stream sees it."""
 
     engine: Engine
+    timeouts: StreamTimeouts
 
     @property
     def may_send(self) -> bool:
@@ -46,12 +48,6 @@ class StreamOwner(Protocol):
 
     def reset_stream(self, stream: HTTP2Stream, code: int) -> None:
         """Reset a stream and forget it."""
-
-    def expect_body(self, stream: HTTP2Stream, expected: bool) -> None:
-        """Set or cancel the deadline for more of a body."""
-
-    def expect_room(self, stream: HTTP2Stream, expected: bool) -> None:
-        """Set or cancel the deadline for room in the windows."""
 
     def close_soon(self) -> None:
         """End the connection when its streams have ended."""
@@ -119,7 +115,7 @@ class HTTP2Stream(Exchange):
         else:
             self.take_back(size)
         if not self._is_full or ended:
-            self._owner.expect_body(self, not ended)
+            self._owner.timeouts.expect_body(self, not ended)
 
     def trailers_received(self, fields: Fields) -> None:
         """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
@@ -134,14 +130,14 @@ class HTTP2Stream(Exchange):
     def pause_reading(self) -> None:
         """Credit no more until the application has taken what there is."""
         self._is_full = True
-        self._owner.expect_body(self, False)
+        self._owner.timeouts.expect_body(self, False)
 
     def resume_reading(self) -> None:
         """Credit what was taken."""
         self._is_full = False
         self.take_back(0)
         if not self._remote_has_ended and self.state is not ENDED:
-            self._owner.expect_body(self, True)
+            self._owner.timeouts.expect_body(self, True)
 
     def take_back(self, size: int) -> None:
         """Credit what was held, and so many bytes."""
@@ -266,7 +262,7 @@ class HTTP2Stream(Exchange):
         room = engine.window(self.stream_id)
         if left and room <= 0:
             if not self.is_blocked:  # once, however often there is no room
-                self._owner.expect_room(self, True)
+                self._owner.timeouts.expect_room(self, True)
             return False
         if left <= room or not left:
             piece = data[offset:] if offset else data
@@ -279,7 +275,7 @@ class HTTP2Stream(Exchange):
         last = self._is_last and not waiting
         engine.send_data(self.stream_id, piece, last and self._trailer_fields is None)
         if self.is_blocked:
-            self._owner.expect_room(self, False)
+            self._owner.timeouts.expect_room(self, False)
         if last and self._trailer_fields is not None:
             self._send_trailers(self._trailer_fields)
         elif last:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
-from ..interfaces import ConnectionContext, HTTPCycle, Transport
-from ..types import Address, Headers
+from ..interfaces import ConnectionContext, HTTPCycle
+from ..types import Headers
 from .deadlines import Deadlines
 from .http2 import HTTP2
 from .http2_frames import ErrorCode
@@ -36,13 +36,12 @@ class ExtendedHTTP2(HTTP2):
         if not request.wants_websocket:
             return super()._create_cycle(stream)
         offer = read_offer(request)
-        timeout = self._context.config.websocket.websocket_connect_timeout
-        self._set_deadline("connect", stream, timeout, self._connect_timed_out)
+        self.timeouts.expect_answer(stream, self._connect_timed_out)
         handshake = Handshake(
             offer,
             stream,
             lambda offer, subprotocol, headers: self._open(stream, offer, subprotocol, headers),
-            lambda: self._deadlines.cancel(("connect", stream.stream_id)),
+            lambda: self.timeouts.answered(stream),
         )
         cycle = cast(HTTPCycle, self._context.create_websocket_cycle(request, handshake))
         stream.record(0, "connecting")
@@ -52,7 +51,7 @@ class ExtendedHTTP2(HTTP2):
     def _connect_timed_out(self, stream: HTTP2Stream) -> None:
         """Answer for an application that did not, within websocket_connect_timeout."""
         if stream.cycle is not None:
-            self._note_left(stream)
+            self._limit.stream_ended(stream.cycle)
             stream.leave_cycle()
             stream.refuse(403, "Access denied")
 
@@ -68,11 +67,11 @@ class ExtendedHTTP2(HTTP2):
         context = self._context
         answer, deflate = choose_extensions(offer, context.config.websocket)
         fields = accept_fields(offer, subprotocol, answer, headers)
-        self._deadlines.cancel(("connect", stream.stream_id))
+        self.timeouts.answered(stream)
         stream.start_response(_OK, fields, False)
         stream.send_body(b"", True)
         deadlines = self._deadlines.sibling()
-        tunnel = Tunnel(stream, context, self._transport, deadlines, waiting.cycle)
+        tunnel = Tunnel(stream, context, deadlines, waiting.cycle)
         wire = Wire(tunnel, deadlines, context.config, tunnel.abort)
         tunnel.websocket = WebSocket(
             *(stream.request, context, tunnel, deadlines, wire),
@@ -124,7 +123,7 @@ class _Waiting:
 
 
 class Tunnel:
-    """A stream with a WebSocket in it (``HTTPCycle``, ``Transport``)."""
+    """A stream with a WebSocket in it (``HTTPCycle``, ``ByteStream``)."""
 
     websocket: WebSocket
 
@@ -132,13 +131,11 @@ class Tunnel:
         self,
         stream: HTTP2Stream,
         context: ConnectionContext,
-        transport: Transport,
         deadlines: Deadlines,
         cycle: HTTPCycle,
     ) -> None:
         self._stream = stream
         self._context = context
-        self._transport = transport
         self._deadlines = deadlines
         self._cycle = cycle
         self._is_closed = False  # nothing goes to the stream any more
@@ -176,32 +173,12 @@ class Tunnel:
         if not self._is_closed:
             self.websocket.resume_sending()
 
-    # Transport
-
-    @property
-    def peer(self) -> Address:
-        """Return the connection's."""
-        return self._transport.peer
-
-    @property
-    def host(self) -> Address:
-        """Return the connection's."""
-        return self._transport.host
+    # ByteStream
 
     @property
     def is_tls(self) -> bool:
         """Return true: like TLS, a stream that is reset behind its end has no half-close."""
         return True
-
-    @property
-    def is_secure(self) -> bool:
-        """Return the connection's."""
-        return self._transport.is_secure
-
-    @property
-    def alpn(self) -> str | None:
-        """Return the connection's."""
-        return self._transport.alpn
 
     @property
     def write_buffer_size(self) -> int:
@@ -212,9 +189,6 @@ class Tunnel:
         """Send frames."""
         if not self._is_closed:
             self._stream.send_body(data, True)
-
-    def set_write_buffer_limit(self, high: int) -> None:
-        """Leave it: all streams have the same."""
 
     def pause_reading(self) -> None:
         """Credit no more."""

@@ -19,7 +19,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..exceptions import ApplicationError, WebSocketError
-from ..interfaces import AccessRecord, ConnectionContext, RequestHead, Transport, WebSocketCycle
+from ..interfaces import AccessRecord, ByteStream, ConnectionContext, RequestHead, WebSocketCycle
 from .deadlines import Deadlines
 from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode_frame
 from .wire import OPEN, Wire
@@ -52,7 +52,7 @@ class WebSocket:
         self,
         request: RequestHead,
         context: ConnectionContext,
-        transport: Transport,
+        transport: ByteStream,
         deadlines: Deadlines,
         wire: Wire,
         cycle: WebSocketCycle,

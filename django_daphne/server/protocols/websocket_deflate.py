@@ -22,8 +22,8 @@ from autobahn.websocket.compress_deflate import (
     PerMessageDeflateOfferAccept,
 )
 
-from ..config import WebSocketConfig
 from ..exceptions import WebSocketError
+from ..protocol_config import WebSocketConfig
 
 _NAME: Final = "permessage-deflate"
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"

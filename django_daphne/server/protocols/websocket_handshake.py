@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ..config import WebSocketConfig
 from ..exceptions import ApplicationError, PeerError
 from ..headers import TOKEN, field_line, has_token
 from ..interfaces import HTTPStream, RequestHead, WebSocketStream
+from ..protocol_config import WebSocketConfig
 from ..types import Header, Headers
 
 if TYPE_CHECKING:

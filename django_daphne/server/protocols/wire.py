@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..config import ServerConfig
-from ..interfaces import Transport
+from ..interfaces import ByteStream
 from .deadlines import Deadlines
 
 # Bytes. Above it, what was kept is written in the middle of a read.
@@ -39,7 +39,7 @@ class Wire:
 
     def __init__(
         self,
-        transport: Transport,
+        transport: ByteStream,
         deadlines: Deadlines,
         config: ServerConfig,
         give_up: Callable[[], object],
@@ -93,7 +93,7 @@ class Wire:
             self._transport.write(data)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> None:
-        """Send a part of a file behind what was written; see ``Transport.send_file``."""
+        """Send a part of a file behind what was written; see ``ByteStream.send_file``."""
         self._flush()
         self.watch_progress()
         try:
