@@ -8,6 +8,7 @@ import inspect
 import sys
 import unittest
 from collections import Counter
+from types import ModuleType
 from typing import Any
 
 from django_daphne.server import (
@@ -113,8 +114,8 @@ class FieldTests(unittest.TestCase):
 
     def test_imports(self):
         """The reader of these modules needs to know the standard library alone."""
-        modules = (addresses, config, consistency, options, protocol_config, resolution)
-        modules += (sources, tls_config)
+        modules: list[ModuleType] = [addresses, config, consistency, options, protocol_config]
+        modules += [resolution, sources, tls_config]
         for module in modules:
             tree = ast.parse(inspect.getsource(module))
             names = {
