@@ -301,9 +301,12 @@ class TwistedListener:
 
 
 async def listen_endpoint(
-    reactor: Any, endpoint: str, factory: ConnectionFactory
+    reactor: Any, endpoint: str, factory: ConnectionFactory, versions: Sequence[str]
 ) -> TwistedListener:
-    """Listen on a Twisted endpoint string. Raises ListenError naming it."""
+    """Listen on a Twisted endpoint string. Raises ListenError naming it.
+
+    ``versions`` are those of HTTP to agree on by ALPN, where the endpoint is one of TLS.
+    """
     from twisted.internet.endpoints import serverFromString
     from twisted.internet.interfaces import IListeningPort, IProtocolNegotiationFactory
     from twisted.internet.protocol import Factory
@@ -313,7 +316,7 @@ async def listen_endpoint(
         noisy = False
 
         def acceptableProtocols(self) -> list[bytes]:
-            return [b"http/1.1"]
+            return [version.encode("ascii") for version in versions]
 
         def buildProtocol(self, addr: object) -> TwistedTransport:
             return TwistedTransport(factory)

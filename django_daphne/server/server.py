@@ -35,9 +35,6 @@ _RESERVED_DESCRIPTORS: Final = 64
 # Seconds between two log lines that say connections are refused.
 _REFUSAL_LOG_INTERVAL: Final = 10.0
 
-# What is agreed on with clients that offer several protocols over TLS (ALPN).
-_ALPN: Final = ("http/1.1",)
-
 Hook = Callable[[], Awaitable[None]]
 
 
@@ -113,7 +110,7 @@ class Server:
         sockets = list(self._sockets or ())
         try:
             if self._certificates is None and self._config.tls.certfile:
-                self._certificates = Certificates(self._config, _ALPN)
+                self._certificates = Certificates(self._config, self._versions())
             if self._sockets is None:
                 self._sockets = sockets = bind(self._config.listen, activated)
             if self._certificates is not None and all(each.is_plain for each in sockets):
@@ -166,7 +163,7 @@ class Server:
             await self._accept(bound, insecure if bound.is_insecure else connect)
         for endpoint in listen.endpoint:
             self._listeners.append(
-                await endpoints.listen_endpoint(self._reactor, endpoint, connect)
+                await endpoints.listen_endpoint(self._reactor, endpoint, connect, self._versions())
             )
         interval = self._config.tls.certificate_check_interval
         if self._encrypted and interval is not None:
@@ -197,6 +194,10 @@ class Server:
         """Return the port of the first address with TLS."""
         places = [each.address for each in self._sockets or () if not each.is_plain]
         return next((place[1] for place in places if place is not None), HTTPS_PORT)
+
+    def _versions(self) -> tuple[str, ...]:
+        """Return the versions of HTTP to agree on over TLS by ALPN, the best first."""
+        return ("h2", "http/1.1") if self._config.http2.http2 else ("http/1.1",)
 
     def _connect(self, context: ServerContext) -> ConnectionProtocol:
         """Return what serves a new connection."""
