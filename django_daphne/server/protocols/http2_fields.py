@@ -25,7 +25,7 @@ _REFERENCES: Final = bytes(range(0x81, 0xFF))
 _MAX_KNOWN_BLOCKS: Final = 64
 _MAX_KNOWN_BLOCK: Final = 64
 
-# Fields remembered for all connections, in number and bytes.
+# Fields that were written before, on any connection: bounded in number and bytes.
 _MAX_KNOWN_FIELDS: Final = 2048
 _MAX_KNOWN_VALUE: Final = 256
 _VARYING: Final = frozenset((b"etag", b"last-modified", b"location", b"set-cookie"))
@@ -39,7 +39,7 @@ _LENGTH_PREFIX: Final = bytes(encode_integer(_STATIC_NAMES[b"content-length"], 4
 # "From here on no table is used": for a client that wants a smaller one (RFC 7541, section 4.2).
 NO_TABLE: Final = b"\x20"
 
-_known_fields: dict[Header, bytes] = {}
+known_fields: dict[Header, bytes] = {}
 
 
 class FieldReader:
@@ -69,18 +69,15 @@ class FieldReader:
 
 
 def write_field(field: Header) -> bytes:
-    """Return the bytes of one field with a lower-case name."""
-    known = _known_fields.get(field)
-    if known is not None:
-        return known
+    """Return the bytes of one field with a lower-case name that is not among the known ones."""
     name, value = field
     if name == b"content-length" and len(value) < 0x7F:
         return b"%b%c%b" % (_LENGTH_PREFIX, len(value), value)
     written = _write(name, value)
     if name not in _VARYING and len(value) <= _MAX_KNOWN_VALUE:
-        if len(_known_fields) >= _MAX_KNOWN_FIELDS:
-            _known_fields.clear()  # the dates of long ago
-        _known_fields[field] = written
+        if len(known_fields) >= _MAX_KNOWN_FIELDS:
+            known_fields.clear()  # the dates of long ago
+        known_fields[field] = written
     return written
 
 

@@ -12,6 +12,7 @@ from ..types import Header, Headers
 from .http2_head import CONNECTION_FIELDS
 from .responses import BODILESS
 
+_CONTENT_LENGTH: Final = (b"content-length", b"Content-Length")
 _HANDLED: Final = CONNECTION_FIELDS | {b"content-length", b"date", b"server"}
 
 # Fields checked before, with their names in lower case. Bounded in number and size.
@@ -59,6 +60,17 @@ class Response:
 
     def _new_field(self, field: Header) -> Header | None:
         """Return a field that is not known yet; None when it is not to be sent."""
+        if type(field) is tuple and len(field) == 2 and self._content_length is None:
+            # In short the one field that is new in nearly every response, as it is mostly written.
+            name, value = field
+            if (
+                name in _CONTENT_LENGTH
+                and type(value) is bytes
+                and value.isdigit()
+                and self.status != 204
+            ):
+                self._content_length = int(value)
+                return b"content-length", value
         name = field_line(field)[0]
         value = bytes(field[1])
         if name not in _HANDLED:

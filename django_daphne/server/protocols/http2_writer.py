@@ -10,7 +10,7 @@ from h2.windows import WindowManager
 
 from ..types import Header
 from . import http2_frames as wire
-from .http2_fields import write_field
+from .http2_fields import known_fields, write_field
 from .http2_limits import EARNED_BY_DATA, WORTH_EARNING, Allowances
 
 # Streams that were reset by us and may still have frames under way, the latest.
@@ -50,12 +50,14 @@ class FrameWriter:
 
     def send_headers(self, stream_id: int, fields: Iterable[Header], ended: bool) -> None:
         """Send fields, in more than one frame where the client takes only so much."""
-        block = self._block_prefix + b"".join([write_field(field) for field in fields])
-        self._block_prefix = b""
+        block = b"".join([known_fields.get(field) or write_field(field) for field in fields])
+        if self._block_prefix:
+            block, self._block_prefix = self._block_prefix + block, b""
         flags = wire.END_STREAM if ended else 0
         most = self._max_sent_frame
         if len(block) <= most:
-            self._write(wire.frame(wire.HEADERS, flags | wire.END_HEADERS, stream_id, block))
+            flags |= wire.END_HEADERS
+            self._write(wire.HEADER.pack(len(block) << 8 | wire.HEADERS, flags, stream_id) + block)
         else:
             kind = wire.HEADERS
             for start in range(0, len(block), most):
@@ -64,21 +66,22 @@ class FrameWriter:
                 self._write(wire.frame(kind, flags | end, stream_id, piece))
                 kind, flags = wire.CONTINUATION, 0
         if ended:
-            self._ended(stream_id)
+            self._ended(stream_id, self._streams[stream_id])
 
     def send_data(self, stream_id: int, data: bytes, ended: bool) -> None:
         """Send DATA within ``window``."""
         size = len(data)
+        state = self._streams[stream_id]
         self._send_window -= size
-        self._streams[stream_id].send_window -= size
+        state.send_window -= size
         if ended or size >= WORTH_EARNING:
             self._allowances.earn("WINDOW_UPDATE", EARNED_BY_DATA)
-        self._write(wire.frame(wire.DATA, wire.END_STREAM if ended else 0, stream_id, data))
+        # In short what wire.frame does.
+        self._write(wire.HEADER.pack(size << 8, ended, stream_id) + data)
         if ended:
-            self._ended(stream_id)
+            self._ended(stream_id, state)
 
-    def _ended(self, stream_id: int) -> None:
-        state = self._streams[stream_id]
+    def _ended(self, stream_id: int, state: StreamState) -> None:
         state.has_ended = True
         if state.remote_has_ended:
             del self._streams[stream_id]
