@@ -149,11 +149,8 @@ class HTTP2:
 
     def request_received(self, stream_id: int, fields: Fields, ended: bool) -> None:
         """Make ready for a request; it is started when everything was read."""
-        if self._is_closing:
-            self.engine.reset(stream_id, ErrorCode.REFUSED_STREAM)
-            return
-        if not self._limit.has_room(len(self._streams)):
-            self.stream_failed(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
+        if self._is_closing or not self._limit.has_room(len(self._streams)):
+            self.stream_failed(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
             return
         try:
             request = self._heads.read(fields, ended)
@@ -307,7 +304,7 @@ class HTTP2:
         """Forget a stream whose response is complete."""
         stream_id = stream.stream_id
         del self._streams[stream_id]
-        if not stream.is_complete():
+        if not stream.is_received:
             # The client need not send the rest (section 8.1).
             self.engine.reset(stream_id, ErrorCode.NO_ERROR)
         self._forget(stream)

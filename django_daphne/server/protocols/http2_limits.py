@@ -25,7 +25,8 @@ ALLOWANCES: Final[dict[str, tuple[int, int]]] = {
     "WINDOW_UPDATE": (2000, 200),  # CVE-2019-9511; sending earns more, see below
     "unknown frames": (100, 10),
 }
-# Who is sent much has much to acknowledge: tokens for each frame of at least so many bytes.
+# Who is sent much has much to acknowledge: tokens for each frame of DATA, unless the client's own
+# window made it smaller than so many bytes.
 EARNED_BY_DATA: Final = 3
 WORTH_EARNING: Final = 1024
 # Cycles that are kept without a look whether they run.

@@ -110,8 +110,8 @@ class HTTP2Stream(Exchange):
         self._remote_has_ended = ended
         if self.cycle is not None and (data or ended):
             self.cycle.body_received(data, not ended)
-        if self._is_full and not ended:
-            self._held += size
+        if self._is_full:
+            self._held += size  # also behind the end, or many streams together would hold too much
         else:
             self.take_back(size)
         if not self._is_full or ended:
@@ -121,6 +121,11 @@ class HTTP2Stream(Exchange):
         """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
         check_trailers(fields)
         self.data_received(b"", 0, True)
+
+    @property
+    def is_received(self) -> bool:
+        """Return whether the client has sent all of its request."""
+        return self._remote_has_ended
 
     @property
     def received(self) -> int:
@@ -348,10 +353,6 @@ class HTTP2Stream(Exchange):
         super().leave()
         if self._flow is not None:
             self._flow.resume()
-
-    def is_complete(self) -> bool:
-        """Return whether the client has sent all of its request."""
-        return self._remote_has_ended
 
 
 def _nothing() -> None:

@@ -74,7 +74,8 @@ class FrameWriter:
         state = self._streams[stream_id]
         self._send_window -= size
         state.send_window -= size
-        if ended or size >= WORTH_EARNING:
+        # A small frame counts where it is as small as the application made it.
+        if ended or state.send_window > 0 or size >= WORTH_EARNING:
             self._allowances.earn("WINDOW_UPDATE", EARNED_BY_DATA)
         # In short what wire.frame does.
         self._write(wire.HEADER.pack(size << 8, ended, stream_id) + data)
