@@ -13,8 +13,7 @@ from unittest import SkipTest
 
 from django.test import SimpleTestCase
 
-from django_daphne.server import ServerConfig
-from django_daphne.server.config import TLSConfig
+from django_daphne.server import ServerConfig, TLSConfig
 from tests.compliance import request
 
 from .server import PATIENCE, RunningServer, serve
@@ -75,7 +74,8 @@ class TLSTestCase(SimpleTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        if not hasattr(self, "folder"):  # another base may have one
+            self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
 
     def issue(
         self, *names: str, common_name: str | None = None, days: int | None = None
@@ -210,4 +210,5 @@ def common_name(sock: ssl.SSLSocket) -> str:
     certificate = sock.getpeercert()
     assert certificate is not None
     subject: Any = certificate["subject"]
-    return {key: value for part in subject for key, value in part}["commonName"]
+    names: dict[str, str] = {key: value for part in subject for key, value in part}
+    return names["commonName"]
