@@ -50,9 +50,10 @@ class Certificates:
             self._failure = str(error)
             return False
         self._seen, self._failure, self.encryption = seen, "", encryption
-        loaded = "; ".join(str(context.certificate) for context in encryption.contexts)
-        logger.info("Certificates for new connections: %s", loaded)
         return True
+
+    def __str__(self) -> str:
+        return "; ".join(str(context.certificate) for context in self.encryption.contexts)
 
     def _load(self) -> Encryption:
         contexts = load_contexts(self._config.tls, self._alpn)

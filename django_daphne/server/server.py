@@ -224,7 +224,7 @@ class Server:
             certificates = self._certificates
             if certificates is None or not self._encrypted:
                 return
-            await asyncio.to_thread(certificates.renew, is_asked=is_asked)
+            is_new = await asyncio.to_thread(certificates.renew, is_asked=is_asked)
             # Also those where it went wrong the last time.
             for index, (listener, used) in enumerate(self._encrypted):
                 if used is not certificates.encryption:
@@ -234,6 +234,8 @@ class Server:
                         logger.error("No new certificates on %s: %s", listener.description, error)
                     else:
                         self._encrypted[index] = listener, certificates.encryption
+            if is_new:
+                logger.info("Certificates for new connections: %s", certificates)
 
     async def _watch_certificates(self, interval: float) -> None:
         """Look at the files now and then."""
