@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.test import tag
 
 from tests.heavy import MIB, apps
+from tests.heavy import test_http2_bodies as http2
 from tests.heavy import test_memory as heavy
 
 
@@ -64,3 +65,17 @@ class OverloadTests(heavy.Overload):
     def test_no_descriptors(self):
         """The configuration lets in more clients than there are descriptors for."""
         self.check_descriptors(64, 100)
+
+
+class SlowAndFastTests(http2.SlowAndFast):
+    """Two streams of HTTP/2 share a connection."""
+
+    size = 32 * MIB
+
+    def test_download(self):
+        """The client downloads 32 MiB beside a body that it hardly reads."""
+        self.check_download(self.size)
+
+    def test_upload(self):
+        """The client uploads 32 MiB beside a body that waits for its application."""
+        self.check_upload(self.size)

@@ -47,6 +47,10 @@ class FixedHeaders:
         """Return both lines."""
         return DATE + SERVER
 
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Return both with names in lower case."""
+        return [(b"date", DATE[6:-2]), (b"server", SERVER[8:-2])]
+
 
 class InlineExecutor(ThreadPoolExecutor):
     """Runs everything at once, in the thread that asks."""

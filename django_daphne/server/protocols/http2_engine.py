@@ -167,9 +167,9 @@ class FrameEngine(FrameWriter):
 
     def _block_received(self, stream_id: int, ended: bool, block: bytes) -> None:
         fields = self._fields.read(block)  # always, or the tables would differ from the client's
+        if not stream_id & 1:
+            raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "HEADERS on no stream of a client's")
         if stream_id > self.last_stream_id:
-            if not stream_id & 1:
-                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "HEADERS on no stream of a client's")
             self.last_stream_id = stream_id
             window = self._settings.initial_window_size
             self._streams[stream_id] = StreamState(window, ended)
@@ -231,6 +231,10 @@ class FrameEngine(FrameWriter):
         if state.has_ended:
             del self._streams[stream_id]
 
+    def _has_ended(self, stream_id: int) -> bool:
+        begun = stream_id & 1 and stream_id <= self.last_stream_id
+        return bool(begun) and stream_id not in self._streams
+
     def _refuse_idle(self, stream_id: int, kind: str) -> None:
         """Raise for a frame on a stream that has not begun."""
         if stream_id > self.last_stream_id or not stream_id & 1:
@@ -241,10 +245,13 @@ class FrameEngine(FrameWriter):
         self._allowances.take("PRIORITY")
         if not stream_id:
             raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on no stream")
-        if len(payload) != 5:
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
-            )
+        if len(payload) == 5 or self._has_ended(stream_id):
+            return
+        if stream_id not in self._streams:  # it has not begun, and cannot be reset
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+        self._receiver.stream_failed(
+            stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
+        )
 
     def _reset(self, flags: int, stream_id: int, payload: bytes) -> None:
         wire.read_number(payload, "RST_STREAM")
@@ -339,9 +346,9 @@ class FrameEngine(FrameWriter):
             self._allowances.take("unknown frames")
             return
         self._allowances.take("PRIORITY")
+        if len(payload) < 4:
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE of a wrong size")
         prioritized = int.from_bytes(payload[:4]) & wire.STREAM_MASK
         if stream_id or not prioritized & 1:
             raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY_UPDATE of no stream")
-        if len(payload) < 4:
-            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY_UPDATE of a wrong size")
         self._receiver.priority_received(prioritized, payload[4:])

@@ -101,6 +101,8 @@ def strip(payload: bytes, flags: int) -> bytes:
         start, end = 1, end - payload[0]
     if flags & HAS_PRIORITY:
         start += _PRIORITY_SIZE
+        if len(payload) < start:
+            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "a frame without its priority")
     if start > end:
         raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "padding longer than its frame")
     return payload[start:end]

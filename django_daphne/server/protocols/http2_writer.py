@@ -37,7 +37,7 @@ class FrameWriter:
         self._allowances = allowances
         self._settings = Settings(client=True)  # the client's
         self._streams: dict[int, StreamState] = {}
-        self._resets: dict[int, None] = {}  # by us, while the client had not ended its side
+        self._resets: dict[int, None] = {}  # by us
         self._send_window = wire.DEFAULT_WINDOW
         self._receive_window = WindowManager(wire.DEFAULT_WINDOW)
         self._max_sent_frame = wire.DEFAULT_FRAME_SIZE
@@ -89,11 +89,10 @@ class FrameWriter:
 
     def reset(self, stream_id: int, code: int) -> None:
         """Send RST_STREAM, and pass over what the client sent before it knew."""
-        state = self._streams.pop(stream_id, None)
-        if state is None or not state.remote_has_ended:
-            self._resets[stream_id] = None
-            if len(self._resets) > _MAX_REMEMBERED_RESETS:
-                del self._resets[next(iter(self._resets))]
+        self._streams.pop(stream_id, None)
+        self._resets[stream_id] = None
+        if len(self._resets) > _MAX_REMEMBERED_RESETS:
+            del self._resets[next(iter(self._resets))]
         self._write(wire.reset_frame(stream_id, code))
 
     def credit(self, stream_id: int, size: int) -> None:
