@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import Peer
-from scenarios import Idle, Loading, Scenario
 from servers import BenchmarkError, Cores, Server, pinned, running
+from uses import Idle, Loading, Scenario
 from websocket_client import Client, WrongAnswer
 
 # What a loading client may take beyond the time of its load, to set itself up and to end.

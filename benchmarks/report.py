@@ -16,8 +16,8 @@ from statistics import median
 
 from measure import Load, Sample, Speed
 from peers import Peer
-from scenarios import Scenario
 from servers import Cores
+from uses import Scenario
 
 # The samples of each server in each scenario: samples[scenario][peer], one for each round.
 Samples = dict[str, dict[str, list[Sample]]]
@@ -87,7 +87,7 @@ class Report:
         ]
         for peer in self.peers:
             versions = ", ".join(f"{name} {self.versions[name]}" for name in peer.distributions)
-            lines += [f"* {versions}: `{peer.shown()}`"]
+            lines += [f"* {versions}: {'; '.join(f'`{line}`' for line in self._commands(peer))}"]
         return "\n".join(lines) + "\n"
 
     def json(self) -> str:
@@ -98,7 +98,7 @@ class Report:
                 "machine": self.machine,
                 "versions": self.versions,
                 "load": {**asdict(self.load), "repeats": self.repeats},
-                "commands": {peer.name: peer.shown() for peer in self.peers},
+                "commands": {peer.name: self._commands(peer) for peer in self.peers},
                 "base": self.base,
                 "scenarios": {
                     scenario: {
@@ -146,6 +146,11 @@ class Report:
         """Return the name of the server that the others are compared with in this scenario."""
         by_peer = self.samples[scenario]
         return self.base if self.base in by_peer else next(iter(by_peer))
+
+    def _commands(self, peer: Peer) -> list[str]:
+        """Return the commands by which a server was started in these scenarios."""
+        served = (scenario for scenario in self.scenarios if peer.application(scenario))
+        return list(dict.fromkeys(peer.shown(scenario.transport) for scenario in served))
 
     def _table(self, scenario: str) -> list[str]:
         """Return the lines of the table of one scenario."""

@@ -28,8 +28,9 @@ import environment
 from measure import Load, measure
 from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
-from scenarios import SCENARIOS, Requests, Scenario
+from scenarios import SCENARIOS
 from servers import BenchmarkError, Cores, choose_cores
+from uses import HTTP2Requests, Requests, Scenario, TLSRequests
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import Peer
-from scenarios import APPS, Scenario
+from uses import APPS, Scenario
 from websocket_client import WrongAnswer
 
 START_SECONDS = 30.0
@@ -138,6 +138,7 @@ def running(
     if application is None:
         raise BenchmarkError("this server cannot serve that")
     port = _free_port()
+    command = peer.command(python, scenario.transport, application, port, variables)
     log = folder / f"{peer.name}.log"
     # Nothing of the caller's environment: several servers read their flags from variables.
     environment = {
@@ -150,7 +151,7 @@ def running(
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*pinned(core), *peer.command(python, application, port)],
+            [*pinned(core), *command],
             cwd=APPS,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -179,6 +179,7 @@ class FrameEngine(FrameWriter):
         if state is None:
             if stream_id not in self._resets:
                 raise HTTP2Error(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that has ended")
+            self._allowances.take("resets")  # one may have crossed with ours; reading is not free
         elif state.remote_has_ended:
             self._receiver.stream_failed(
                 stream_id, ErrorCode.STREAM_CLOSED, "HEADERS behind the end of a request"
