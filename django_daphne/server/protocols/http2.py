@@ -97,7 +97,7 @@ class HTTP2:
         except HTTP2Error as error:
             self._fail(error)
             return
-        self._liveness.expect_head(self.engine.is_amid_head)
+        self._liveness.expect_head(self.engine.is_amid_head, self.engine.last_stream_id)
         self._advance()
 
     def eof_received(self) -> None:
@@ -174,6 +174,7 @@ class HTTP2:
     def _add_stream(self, stream_id: int, request: RequestHead, ended: bool) -> HTTP2Stream:
         stream = HTTP2Stream(stream_id, request, ended, self, self._context)
         self._streams[stream_id] = stream
+        self._liveness.busy()
         self._requests += 1
         if self._requests == self._settings.http2_max_requests:
             self._context.call_soon(self.drain)

@@ -32,6 +32,8 @@ from .http2_interfaces import Receiver
 from .http2_limits import MAX_BLOCK_FRAMES, Allowances
 from .http2_writer import FrameWriter, StreamState
 
+# The kinds of frames that a block of fields comes in.
+_HEAD_FRAMES: Final = (bytes((wire.HEADERS,)), bytes((wire.CONTINUATION,)))
 # Settings that change anything here; a client may send others, and they are checked.
 _KNOWN_SETTINGS: Final = frozenset(SettingCodes)
 
@@ -75,7 +77,9 @@ class FrameEngine(FrameWriter):
     @property
     def is_amid_head(self) -> bool:
         """Return whether the client owes the rest of its preface or of a block of fields."""
-        return self._block is not None or not self._has_settings
+        if self._block is not None or not self._has_settings:
+            return True
+        return bool(self._pieces) and self._pieces[0][3:4] in _HEAD_FRAMES
 
     # Reading.
 
@@ -102,6 +106,9 @@ class FrameEngine(FrameWriter):
         offset, size = 0, len(data)
         if not self._has_preface:
             offset = self._read_preface(data)
+            if not offset:
+                self._keep(data, len(wire.PREFACE))
+                return
         unpack = wire.HEADER.unpack_from
         needed = wire.HEADER_SIZE
         while size - offset >= wire.HEADER_SIZE:
@@ -126,9 +133,13 @@ class FrameEngine(FrameWriter):
             else:
                 self._other(kind, stream_id, data[start:end])
         if offset < size:
-            self._pieces.append(data[offset:] if offset else data)
-            self._pieces_size = size - offset
-            self._needed = needed
+            self._keep(data[offset:] if offset else data, needed)
+
+    def _keep(self, data: bytes, needed: int) -> None:
+        """Keep what is not complete until there are so many bytes of it."""
+        self._pieces.append(data)
+        self._pieces_size = len(data)
+        self._needed = needed
 
     def _read_preface(self, data: bytes) -> int:
         """Return the offset behind the client's preface, 0 when it has not all come."""
@@ -273,6 +284,8 @@ class FrameEngine(FrameWriter):
         for code, value in wire.read_settings(payload):
             if code in _KNOWN_SETTINGS:
                 self._set(SettingCodes(code), value)
+            elif code == wire.NO_RFC7540_PRIORITIES and value > 1:
+                raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, f"SETTINGS {code} of {value}")
         self._write(wire.frame(wire.SETTINGS, wire.ACK, 0))
 
     def _set(self, code: SettingCodes, value: int) -> None:

@@ -35,7 +35,7 @@ CONNECTION_FIELDS: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _SPECIAL: Final = CONNECTION_FIELDS | {b"content-length", b"cookie", b"expect", b"host", b"te"}
-# Counted for each field besides its name and value (RFC 9113, section 6.5.2).
+# Counted for each field besides its name and value.
 _FIELD_OVERHEAD: Final = 32
 
 # Lists of fields remembered for a connection, in number and fields each.
@@ -181,19 +181,25 @@ class HeadReader:
 
     def _check_size(self, fields: Fields) -> None:
         limits = self._limits
-        size = sum([len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields])
-        if size > limits.max_header_size:
+        if list_size(fields) > limits.max_header_size:
             raise PeerError(431, "fields over max_header_size")
         if len(fields) > limits.max_header_count:
             raise PeerError(431, "fields over max_header_count")
 
 
-def check_trailers(fields: Fields) -> None:
-    """Raise StreamError for trailers that are malformed (RFC 9113, section 8.1)."""
+def check_trailers(fields: Fields, max_size: int) -> None:
+    """Raise StreamError for trailers that are malformed (RFC 9113, section 8.1), or too many."""
+    if list_size(fields) > max_size:
+        raise StreamError(ErrorCode.ENHANCE_YOUR_CALM, "trailers over max_header_size")
     for name, value in fields:
         check_field(name, value)
         if name in CONNECTION_FIELDS:
             raise _malformed(f"field {name!r} is none of HTTP/2")
+
+
+def list_size(fields: Fields) -> int:
+    """Return the size of fields as RFC 9113, section 6.5.2, counts it."""
+    return sum([len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields])
 
 
 def check_field(name: bytes, value: bytes) -> None:

@@ -52,24 +52,36 @@ class Liveness:
         self._interval = config.http2.http2_ping_interval
         self._timeout = config.http2.http2_ping_timeout
         self._idle_since = self._heard = self._pinged = self._now()
+        self._is_idle = False
         self._idleness_is_timed = False
         self._head_is_expected = False
-        self.expect_head(True)
+        self._heads = 0
+        self.expect_head(True, 0)
         deadlines.start("ping", self._interval, self._ping_is_due)
 
     def heard(self) -> None:
         """Take note that the client said something."""
         self._heard = self._now()
 
-    def expect_head(self, expected: bool) -> None:
-        """Wait for what the client began to say of itself or of a request, or no longer."""
-        if expected is not self._head_is_expected:
-            self._head_is_expected = expected
+    def expect_head(self, expected: bool, heads: int) -> None:
+        """Wait for what the client began to say of itself or of a request, or no longer.
+
+        ``heads`` is another number when it has come to the end of one and began another.
+        """
+        if expected is not self._head_is_expected or (expected and heads != self._heads):
+            self._head_is_expected, self._heads = expected, heads
             timeout = self._header_timeout if expected else None
             self._deadlines.start("head", timeout, self._owner.head_timed_out)
 
+    def busy(self) -> None:
+        """Take note that a stream began."""
+        self._is_idle = False
+
     def idle(self) -> None:
-        """Take note that there are no streams."""
+        """Take note that there are no streams; whatever else a client says is no use of it."""
+        if self._is_idle:
+            return
+        self._is_idle = True
         self._idle_since = self._now()
         if not self._idleness_is_timed:
             self._idleness_is_timed = True

@@ -119,7 +119,7 @@ class HTTP2Stream(Exchange):
 
     def trailers_received(self, fields: Fields) -> None:
         """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
-        check_trailers(fields)
+        check_trailers(fields, self._context.config.limits.max_header_size)
         self.data_received(b"", 0, True)
 
     @property
