@@ -24,13 +24,13 @@ from .deadlines import Deadlines
 from .exchange import AWAITED, ENDED, READY, SENDING
 from .http2_engine import FrameEngine
 from .http2_frames import MAX_WINDOW, NO_RFC7540_PRIORITIES, ErrorCode
-from .http2_head import HeadReader
+from .http2_head import HeadReader, refused_head
 from .http2_interfaces import Engine, Fields
 from .http2_limits import Allowances, StreamLimit
 from .http2_liveness import Liveness
 from .http2_output import Output
 from .http2_priority import EarlyPriorities, read_priority
-from .http2_stream import UNREADABLE, HTTP2Stream
+from .http2_stream import HTTP2Stream
 from .http2_timeouts import StreamTimeouts
 from .wire import OPEN, Wire
 
@@ -158,7 +158,7 @@ class HTTP2:
             self.stream_failed(stream_id, error.code, error.reason)
             return
         except PeerError as error:
-            self._reject(self._add_stream(stream_id, UNREADABLE, ended), error)
+            self._reject(self._add_stream(stream_id, refused_head(fields), ended), error)
             return
         stream = self._add_stream(stream_id, request, ended)
         stream.priority = self._priorities.begin(stream_id, request.headers)
@@ -310,8 +310,12 @@ class HTTP2:
             self.engine.reset(stream_id, ErrorCode.NO_ERROR)
         self._forget(stream)
 
-    def reset_stream(self, stream: HTTP2Stream, code: int) -> None:
-        """Reset a stream for what the application did, or the time that it took."""
+    def reset_stream(self, stream: HTTP2Stream, code: int, cycle: HTTPCycle | None = None) -> None:
+        """Reset a stream for what the application did, or the time that it took.
+
+        ``cycle`` was that of the stream, where it is the one who asks.
+        """
+        self._limit.stream_ended(cycle)
         if self._streams.pop(stream.stream_id, None) is not None:
             self.engine.reset(stream.stream_id, code)
             self._leave(stream)

@@ -35,6 +35,8 @@ CONNECTION_FIELDS: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 _SPECIAL: Final = CONNECTION_FIELDS | {b"content-length", b"cookie", b"expect", b"host", b"te"}
+# What means the same with a body and without one.
+_PLAIN: Final = frozenset((b"cookie", b"host"))
 # Counted for each field besides its name and value.
 _FIELD_OVERHEAD: Final = 32
 
@@ -62,13 +64,8 @@ class HeadReader:
             )
             request.has_body = not ended
             return request
-        request = self._read(fields, ended)
-        if (
-            request.content_length is None
-            and not (request.expect_continue or request.accepts_trailers)
-            and not request.wants_websocket
-            and len(fields) <= _MAX_KNOWN_FIELDS
-        ):
+        request, is_plain = self._read(fields, ended)
+        if is_plain and len(fields) <= _MAX_KNOWN_FIELDS:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[fields] = RequestHead(
@@ -77,7 +74,8 @@ class HeadReader:
             )
         return request
 
-    def _read(self, fields: Fields, ended: bool) -> RequestHead:
+    def _read(self, fields: Fields, ended: bool) -> tuple[RequestHead, bool]:
+        """Return the request, and whether its fields always mean the same."""
         pseudo: dict[bytes, bytes] = {}
         special: dict[bytes, bytes] = {}
         headers: list[Header] = []
@@ -98,7 +96,7 @@ class HeadReader:
         request = self._request(pseudo, special, headers)
         self._frame(request, special, ended)
         self._check_size(fields)
-        return request
+        return request, special.keys() <= _PLAIN and not request.wants_websocket
 
     @staticmethod
     def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
@@ -185,6 +183,12 @@ class HeadReader:
             raise PeerError(431, "fields over max_header_size")
         if len(fields) > limits.max_header_count:
             raise PeerError(431, "fields over max_header_count")
+
+
+def refused_head(fields: Fields) -> RequestHead:
+    """Return what stands in the log for a request that is not served, though well-formed."""
+    method = dict(fields)[b":method"].decode("ascii")
+    return RequestHead(method, b"-", b"", b"", "2", [])
 
 
 def check_trailers(fields: Fields, max_size: int) -> None:

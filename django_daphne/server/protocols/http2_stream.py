@@ -11,7 +11,7 @@ taken, what follows is counted and not credited, so the client stops at the end 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..exceptions import ApplicationError, ClientDisconnected, StreamError
 from ..interfaces import ConnectionContext, HTTPCycle, RequestHead
@@ -25,9 +25,6 @@ from .http2_priority import DEFAULT
 from .http2_response import Response, plain_fields
 from .http2_timeouts import StreamTimeouts
 from .responses import error_page
-
-# Stands in for a request that could not be read, in its answer and in the access log.
-UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "2", [])
 
 
 class StreamOwner(Protocol):
@@ -46,8 +43,8 @@ class StreamOwner(Protocol):
     def stream_ended(self, stream: HTTP2Stream) -> None:
         """Forget a stream whose response is complete."""
 
-    def reset_stream(self, stream: HTTP2Stream, code: int) -> None:
-        """Reset a stream and forget it."""
+    def reset_stream(self, stream: HTTP2Stream, code: int, cycle: HTTPCycle | None = None) -> None:
+        """Reset a stream and forget it; ``cycle`` was its, and is the one who asks."""
 
     def close_soon(self) -> None:
         """End the connection when its streams have ended."""
@@ -223,8 +220,8 @@ class HTTP2Stream(Exchange):
 
     def abort(self, code: int = ErrorCode.INTERNAL_ERROR) -> None:
         """Reset the stream."""
-        self.cycle = None  # it is the one who asks
-        self._owner.reset_stream(self, code)
+        cycle, self.cycle = self.cycle, None
+        self._owner.reset_stream(self, code, cycle)
 
     def _end_body(self, response: Response) -> None:
         """Judge a body that is over."""
