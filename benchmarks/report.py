@@ -87,7 +87,8 @@ class Report:
         ]
         for peer in self.peers:
             versions = ", ".join(f"{name} {self.versions[name]}" for name in peer.distributions)
-            lines += [f"* {versions}: {'; '.join(f'`{line}`' for line in self._commands(peer))}"]
+            if commands := "; ".join(f"`{command}`" for command in self._commands(peer)):
+                lines += [f"* {versions}: {commands}"]
         return "\n".join(lines) + "\n"
 
     def json(self) -> str:

@@ -3,6 +3,7 @@
 
     python benchmarks/run.py
     python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
+    python benchmarks/run.py --scenarios tls,http2 --peers 'django-daphne*,uvicorn*,granian'
     python benchmarks/run.py --scenarios echo64,echo64x32,echo16k,idle
     python benchmarks/run.py --scenarios 'django-sync-*' --peers 'django-daphne*,granian-wsgi*'
     python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
@@ -30,7 +31,7 @@ from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
 from scenarios import SCENARIOS
 from servers import BenchmarkError, Cores, choose_cores
-from uses import HTTP2Requests, Requests, Scenario, TLSRequests
+from uses import HTTP2Requests, Requests, Scenario
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -181,15 +182,23 @@ def run(options: argparse.Namespace) -> str:
 
 
 def _describe_clients(scenarios: Sequence[Scenario]) -> str:
-    """Return what loads the servers in these scenarios, with wrk's version."""
-    if not any(isinstance(scenario, Requests) for scenario in scenarios):
-        return "this directory's own"
-    wrk = shutil.which("wrk")
-    if wrk is None:
-        raise BenchmarkError("wrk is missing; on Debian and Ubuntu: apt install wrk")
-    # It says what it is called with exit status 1.
-    result = subprocess.run([wrk, "-v"], check=False, capture_output=True, text=True, timeout=10)
-    return f"{result.stdout.partition('Copyright')[0].strip()} for HTTP"
+    """Return what loads the servers in these scenarios, with the versions of foreign programs."""
+    found = []
+    if any(isinstance(scenario, Requests) for scenario in scenarios):
+        found.append(f"{_version('wrk', '-v', 'wrk')} for HTTP/1.1")
+    if any(isinstance(scenario, HTTP2Requests) for scenario in scenarios):
+        found.append(f"{_version('h2load', '--version', 'nghttp2-client')} for HTTP/2")
+    return ", ".join(found) or "this directory's own"
+
+
+def _version(program: str, flag: str, package: str) -> str:
+    """Return what a program that is needed calls itself."""
+    path = shutil.which(program)
+    if path is None:
+        raise BenchmarkError(f"{program} is missing; on Debian and Ubuntu: apt install {package}")
+    # The exit status of wrk is 1.
+    result = subprocess.run([path, flag], check=False, capture_output=True, text=True, timeout=10)
+    return result.stdout.partition("Copyright")[0].strip()
 
 
 def _chosen_from(known: Mapping[str, T]) -> Callable[[str], list[T]]:

@@ -91,8 +91,8 @@ def request_lines() -> Iterator[Case]:
         yield bad(name, wire, "RFC 9110 15.6.6", 505)
     for name, version in named("version_bad", BAD_VERSIONS):
         yield bad(name, request(line=b"GET / " + version), "RFC 9112 2.3")
-    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    yield bad("http2_preface", preface, "RFC 9113 3.4", 505)
+    almost = b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n"
+    yield bad("no_http2_preface", almost, "RFC 9113 3.4", 505)
     yield bad("pri_as_http11", request(line=b"PRI * HTTP/1.1"), "RFC 9112 3.2.4")
     yield good("blank_line_first", b"\r\n" + request(), "RFC 9112 2.2", TEXT)
     yield bad("blank_lines_first", b"\r\n\r\n" + request(), "RFC 9112 2.2")

@@ -22,8 +22,9 @@ from ..exceptions import HTTP2Error, PeerError, StreamError
 from ..interfaces import ConnectionContext, HTTPCycle, RequestHead, Transport
 from .deadlines import Deadlines
 from .exchange import AWAITED, ENDED, READY, SENDING
+from .http2_discards import Discards
 from .http2_engine import FrameEngine
-from .http2_frames import MAX_WINDOW, NO_RFC7540_PRIORITIES, ErrorCode
+from .http2_frames import NO_RFC7540_PRIORITIES, STREAM_MASK, ErrorCode
 from .http2_head import HeadReader, refused_head
 from .http2_interfaces import Engine, Fields
 from .http2_limits import Allowances, StreamLimit
@@ -60,6 +61,7 @@ class HTTP2:
         self._allowances = Allowances(context.clock.now)
         max_list = config.limits.max_header_size
         self.engine = self.make_engine(self, self.output.write, self._allowances, max_list)
+        self._discards = Discards(self.engine, deadlines, config)
         self.timeouts = StreamTimeouts(self, deadlines, config)
         self._liveness = Liveness(self, context.clock, deadlines, config)
         self._heads = HeadReader(config.limits)
@@ -68,6 +70,7 @@ class HTTP2:
         self._limit = StreamLimit(self._settings.http2_max_concurrent_streams)
         self._priorities = EarlyPriorities()
         self._requests = 0
+        self._last_named = STREAM_MASK
         self._is_draining = False  # the first GOAWAY was sent
         self._is_closing = False  # no streams begin any more
         self.engine.start(
@@ -118,6 +121,7 @@ class HTTP2:
         """Take note that the client has read on."""
         self._wire.resume()
         if self._wire.state is OPEN:
+            self._liveness.heard()  # who reads is there
             self.output.resume()
             self._advance()
 
@@ -126,7 +130,7 @@ class HTTP2:
         if self._wire.state is not OPEN or self._is_draining:
             return
         self._is_draining = True
-        self.engine.goaway(MAX_WINDOW, ErrorCode.NO_ERROR)
+        self._say_last(STREAM_MASK, ErrorCode.NO_ERROR)
         # What the client began before it could know is served; its answer says that it does.
         self.engine.ping(_DRAIN_PING)
         self._deadlines.start("drain", _DRAIN_TIMEOUT, self.refuse_streams)
@@ -137,19 +141,24 @@ class HTTP2:
     def _drain_stream(self, stream: HTTP2Stream) -> None:
         """Let a stream that has no end of its own know; a request has one."""
 
+    def _say_last(self, stream_id: int, code: int) -> None:
+        """Send GOAWAY; what it names as the last stream can only become lower (section 6.8)."""
+        self._last_named = min(self._last_named, stream_id)
+        self.engine.goaway(self._last_named, code)
+
     def refuse_streams(self) -> None:
         """Say which stream was the last."""
         if not self._is_closing and self._wire.state is OPEN:
             self._is_closing = True
             self._deadlines.cancel("drain")
-            self.engine.goaway(self.engine.last_stream_id, ErrorCode.NO_ERROR)
-            self._close_if_done()
+            self._say_last(self.engine.last_stream_id, ErrorCode.NO_ERROR)
+            self.output.flush_soon()  # which closes where nothing is left
 
     # What the engine says (Receiver).
 
     def request_received(self, stream_id: int, fields: Fields, ended: bool) -> None:
         """Make ready for a request; it is started when everything was read."""
-        if self._is_closing or not self._limit.has_room(len(self._streams)):
+        if self._is_closing or not self._limit.has_room(len(self._streams) + len(self._discards)):
             self.stream_failed(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
             return
         try:
@@ -186,17 +195,19 @@ class HTTP2:
     def trailers_received(self, stream_id: int, fields: Fields) -> None:
         """Take the end of a body."""
         stream = self._streams.get(stream_id)
-        if stream is not None:
-            try:
-                stream.trailers_received(fields)
-            except StreamError as error:
-                self.stream_failed(stream_id, error.code, error.reason)
+        if stream is None:
+            self._discards.end(stream_id)
+            return
+        try:
+            stream.trailers_received(fields)
+        except StreamError as error:
+            self.stream_failed(stream_id, error.code, error.reason)
 
     def body_received(self, stream_id: int, data: bytes, size: int, ended: bool) -> None:
         """Take a piece of a body."""
         stream = self._streams.get(stream_id)
         if stream is None:
-            self.engine.credit(stream_id, size)
+            self._discards.received(stream_id, size, ended)
             return
         try:
             stream.data_received(data, size, ended)
@@ -204,12 +215,13 @@ class HTTP2:
             self.stream_failed(stream_id, error.code, error.reason)
             return
         limit = self._context.config.limits.max_body_size
-        if limit is not None and stream.received > limit:
+        if limit is not None and stream.received > limit and not stream.request.wants_websocket:
             self._reject(stream, PeerError(413, "request body over max_body_size"))
 
     def reset_received(self, stream_id: int) -> None:
         """Take note that the client gave a stream up."""
         self._allowances.take("resets")
+        self._discards.end(stream_id)
         stream = self._streams.pop(stream_id, None)
         if stream is not None:
             self._leave(stream)
@@ -217,6 +229,7 @@ class HTTP2:
     def stream_failed(self, stream_id: int, code: int, text: str) -> None:
         """Reset a stream for what the client did."""
         self._allowances.take("resets")
+        self._discards.end(stream_id)
         stream = self._streams.pop(stream_id, None)
         self.engine.reset(stream_id, code)
         if stream is not None:
@@ -227,11 +240,11 @@ class HTTP2:
         if stream_id:
             stream = self._streams.get(stream_id)
             if stream is not None and stream.unsent:
-                self.queue(stream)
+                self.output.queue(stream)
         else:
             for stream in self._streams.values():
                 if stream.unsent:
-                    self.queue(stream)
+                    self.output.queue(stream)
 
     def priority_received(self, stream_id: int, value: bytes) -> None:
         """Give a stream another priority; one that has not begun has it from the beginning."""
@@ -250,7 +263,7 @@ class HTTP2:
     def goaway_received(self) -> None:
         """Close behind the streams that are there."""
         self._is_closing = True
-        self._close_if_done()
+        self.output.flush_soon()  # which closes where nothing is left
 
     # Beginning.
 
@@ -283,31 +296,18 @@ class HTTP2:
         if stream.state is ENDED:
             self._limit.stream_ended(cycle)
 
-    # Sending (StreamOwner).
-
-    @property
-    def may_send(self) -> bool:
-        """Return whether nobody else waits to send, and the client reads."""
-        return self.output.is_free
-
-    def queue(self, stream: HTTP2Stream) -> None:
-        """Let a stream send when it is its turn."""
-        self.output.queue(stream)
-
     @property
     def has_streams(self) -> bool:
         """Return whether anything is being served."""
-        return bool(self._streams)
+        return bool(self._streams or self._discards)
 
     # The end of a stream.
 
     def stream_ended(self, stream: HTTP2Stream) -> None:
         """Forget a stream whose response is complete."""
-        stream_id = stream.stream_id
-        del self._streams[stream_id]
+        del self._streams[stream.stream_id]
         if not stream.is_received:
-            # The client need not send the rest (section 8.1).
-            self.engine.reset(stream_id, ErrorCode.NO_ERROR)
+            self._discards.begin(stream)
         self._forget(stream)
 
     def reset_stream(self, stream: HTTP2Stream, code: int, cycle: HTTPCycle | None = None) -> None:
@@ -339,15 +339,11 @@ class HTTP2:
 
     def _flushed(self) -> None:
         """Take note that what could be sent was, which may have ended the last stream."""
-        if not self._streams:
+        if not self.has_streams:
             if self._is_closing:
                 self._wire.close()
             else:
                 self._liveness.idle()
-
-    def _close_if_done(self) -> None:
-        if self._is_closing and not self._streams:
-            self.output.flush_soon()
 
     def close_soon(self) -> None:
         """End the connection when its streams have ended."""
@@ -361,7 +357,7 @@ class HTTP2:
         # Requests that were read and not started are not named as processed.
         waiting = [stream.stream_id for stream in self._starting if stream.state is READY]
         last = waiting[0] - 2 if waiting else self.engine.last_stream_id
-        self.engine.goaway(max(last, 0), error.code)
+        self._say_last(max(last, 0), error.code)
         self._leave_all()
         self._wire.linger()
 

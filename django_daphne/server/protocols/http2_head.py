@@ -40,9 +40,9 @@ _PLAIN: Final = frozenset((b"cookie", b"host"))
 # Counted for each field besides its name and value.
 _FIELD_OVERHEAD: Final = 32
 
-# Lists of fields remembered for a connection, in number and fields each.
+# Lists of fields remembered for a connection, in number and size.
 _MAX_KNOWN: Final = 64
-_MAX_KNOWN_FIELDS: Final = 32
+_MAX_KNOWN_SIZE: Final = 2048
 
 
 class HeadReader:
@@ -65,7 +65,7 @@ class HeadReader:
             request.has_body = not ended
             return request
         request, is_plain = self._read(fields, ended)
-        if is_plain and len(fields) <= _MAX_KNOWN_FIELDS:
+        if is_plain and list_size(fields) <= _MAX_KNOWN_SIZE:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[fields] = RequestHead(

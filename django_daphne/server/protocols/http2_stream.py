@@ -21,6 +21,7 @@ from .flow_control import FlowControl
 from .http2_frames import ErrorCode
 from .http2_head import check_trailers
 from .http2_interfaces import Engine, Fields
+from .http2_output import Output
 from .http2_priority import DEFAULT
 from .http2_response import Response, plain_fields
 from .http2_timeouts import StreamTimeouts
@@ -31,14 +32,8 @@ class StreamOwner(Protocol):
     """The connection, as a stream sees it."""
 
     engine: Engine
+    output: Output
     timeouts: StreamTimeouts
-
-    @property
-    def may_send(self) -> bool:
-        """Return whether nobody else waits to send, and the client reads."""
-
-    def queue(self, stream: HTTP2Stream) -> None:
-        """Let a stream send when it is its turn."""
 
     def stream_ended(self, stream: HTTP2Stream) -> None:
         """Forget a stream whose response is complete."""
@@ -238,7 +233,7 @@ class HTTP2Stream(Exchange):
     def _send(self, data: bytes, last: bool) -> None:
         """Send a piece, or keep it until it is this stream's turn."""
         owner = self._owner
-        if not self._waiting and owner.may_send:
+        if not self._waiting and owner.output.is_free:
             engine = owner.engine
             if not data or len(data) <= engine.window(self.stream_id):
                 engine.send_data(self.stream_id, data, last)
@@ -250,7 +245,7 @@ class HTTP2Stream(Exchange):
         self._waiting.append(data)
         self._waiting_size += len(data)
         self._is_last = last
-        owner.queue(self)
+        owner.output.queue(self)
         if self._waiting_size > self._context.config.limits.write_buffer_size:
             self._pause()
 

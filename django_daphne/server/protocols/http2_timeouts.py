@@ -67,6 +67,11 @@ class StreamTimeouts:
         """Wait for the answer to a WebSocket handshake no longer."""
         self._deadlines.cancel(("handshake", stream.stream_id))
 
+    def connected(self, stream: HTTP2Stream) -> None:
+        """Take note that a request has become a WebSocket."""
+        self.answered(stream)
+        self._deadlines.cancel(("request", stream.stream_id))
+
     def forget(self, stream: HTTP2Stream) -> None:
         """Wait for nothing any more."""
         if stream.is_timed:

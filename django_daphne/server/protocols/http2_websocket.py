@@ -67,7 +67,7 @@ class ExtendedHTTP2(HTTP2):
         context = self._context
         answer, deflate = choose_extensions(offer, context.config.websocket)
         fields = accept_fields(offer, subprotocol, answer, headers)
-        self.timeouts.answered(stream)
+        self.timeouts.connected(stream)
         stream.start_response(_OK, fields, False)
         stream.send_body(b"", True)
         deadlines = self._deadlines.sibling()
