@@ -70,7 +70,8 @@ class ServerProcess:
             self._server = Server(
                 self._application, self._config, reactor=twisted_reactor, **self._options
             )
-            self._server.bind(() if self._options.get("sockets") else self._activated())
+            is_bound = self._options.get("sockets") is not None
+            self._server.bind(() if is_bound else self._activated())
             # Without a run of its own the reactor counts as running and its thread pool works,
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
