@@ -53,7 +53,7 @@ class ServerProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: Server
-        self._renewal: asyncio.Future[None] | None = None  # held, or it might vanish
+        self._renewals: set[asyncio.Task[None]] = set()  # held, or they might vanish
         self.received_signal: signal.Signals | None = None
 
     def run(self) -> None:
@@ -160,7 +160,9 @@ class ServerProcess:
 
     def _on_hangup(self) -> None:
         if self._server.has_certificates:
-            self._renewal = asyncio.ensure_future(self._server.renew_certificates())
+            renewal = asyncio.ensure_future(self._server.renew_certificates())
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
         else:
             logger.info("SIGHUP: there are no certificates to read again; nothing else is done")
 
