@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import ssl
+from argparse import ArgumentParser
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from django.test import SimpleTestCase
 
-from django_daphne.server import OPTIONS
+from django_daphne.server import OPTIONS, add_arguments, resolve
 from tests.support.browser import WebSocketTestCase
 from tests.support.nginx import BROWSER, NginxTestCase, write_certificate
 from tests.support.processes import PATIENCE, Process, ProcessTestCase, get
@@ -129,6 +131,30 @@ class SettingTests(SimpleTestCase):
                         self.assertEqual(defaults[name], expected, name)
                         checked.add(name)
         self.assertGreater(len(checked), 25)
+
+
+class TLSPageTests(SimpleTestCase):
+    """The settings and the commands of the page on TLS."""
+
+    def test_settings(self):
+        """The operator copies each of the settings."""
+        found = [block for block in blocks("howto/tls.md", "python") if "DAPHNE =" in block]
+        self.assertEqual(len(found), 4)
+        for block in found:
+            names: dict[str, Any] = {}
+            exec(block, names)  # our own page
+            self.assertTrue(resolve({}, {}, names["DAPHNE"]).config.tls.certfile)
+
+    def test_commands(self):
+        """The operator copies each of the commands."""
+        parser = ArgumentParser(exit_on_error=False)
+        add_arguments(parser, core=True)
+        lines = "".join(blocks("howto/tls.md", "console")).replace("\\\n", " ")
+        commands = re.findall(r"(?m)^\$ (.* rundaphne|django-daphne) (.*)$", lines)
+        self.assertEqual(len(commands), 3)
+        for _, flags in commands:
+            given, _ = parser.parse_known_args(shlex.split(flags))
+            self.assertTrue(resolve(vars(given), {}, {}).config.tls.certfile)
 
 
 class ExampleTests(ProcessTestCase):

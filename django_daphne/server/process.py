@@ -53,7 +53,7 @@ class ServerProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: Server
-        self._renewal: asyncio.Future[None] | None = None  # held, or it might vanish
+        self._renewals: set[asyncio.Task[None]] = set()  # held, or they might vanish
         self.received_signal: signal.Signals | None = None
 
     def run(self) -> None:
@@ -70,7 +70,8 @@ class ServerProcess:
             self._server = Server(
                 self._application, self._config, reactor=twisted_reactor, **self._options
             )
-            self._server.bind(() if self._options.get("sockets") else self._activated())
+            is_bound = self._options.get("sockets") is not None
+            self._server.bind(() if is_bound else self._activated())
             # Without a run of its own the reactor counts as running and its thread pool works,
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
@@ -159,7 +160,9 @@ class ServerProcess:
 
     def _on_hangup(self) -> None:
         if self._server.has_certificates:
-            self._renewal = asyncio.ensure_future(self._server.renew_certificates())
+            renewal = asyncio.ensure_future(self._server.renew_certificates())
+            self._renewals.add(renewal)
+            renewal.add_done_callback(self._renewals.discard)
         else:
             logger.info("SIGHUP: there are no certificates to read again; nothing else is done")
 

@@ -79,7 +79,8 @@ class Server:
         self._encrypted: list[tuple[endpoints.NativeListener, Encryption]] = []
         self._renewing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
-        self._is_stopping = False
+        self._is_closing = False  # the listeners
+        self._is_closed = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or _descriptor_limit()
         self._refusal_logged = float("-inf")
@@ -159,8 +160,9 @@ class Server:
         if self._config.tls.redirect_to_https:
             redirect = HTTPSRedirect(context.tasks.application, self._https_port())
             insecure = partial(self._connect, context.serving(redirect))
-        for bound in self._sockets or ():
-            await self._accept(bound, insecure if bound.is_insecure else connect)
+        async with self._renewing:  # a signal may ask for it while the application starts
+            for bound in self._sockets or ():
+                await self._accept(bound, insecure if bound.is_insecure else connect)
         for endpoint in listen.endpoint:
             self._listeners.append(
                 await endpoints.listen_endpoint(self._reactor, endpoint, connect, self._versions())
@@ -201,7 +203,7 @@ class Server:
 
     def _connect(self, context: ServerContext) -> ConnectionProtocol:
         """Return what serves a new connection."""
-        if self._is_stopping:
+        if self._is_closed:
             return RefusedConnection()  # its TLS handshake has ended too late
         if self._max_connections is None or len(context.connections) < self._max_connections:
             return Connection(context)
@@ -222,7 +224,7 @@ class Server:
         """
         async with self._renewing:
             certificates = self._certificates
-            if certificates is None or not self._encrypted:
+            if certificates is None or self._is_closing:
                 return
             is_new = await asyncio.to_thread(certificates.renew, is_asked=is_asked)
             # Also those where it went wrong the last time.
@@ -253,7 +255,7 @@ class Server:
         ``hurry``, is cancelled and its connection reset.
         """
         await self._close_listeners()
-        self._is_stopping = True
+        self._is_closed = True
         context = self._context
         for connection in list(context.connections):
             connection.drain()
@@ -294,7 +296,7 @@ class Server:
 
     async def _close_listeners(self) -> None:
         async with self._renewing:  # a server may be about to take a socket over
-            self._encrypted.clear()
+            self._is_closing = True
             if self._watching is not None:
                 self._watching.cancel()
         for listener in self._listeners:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from typing import Any
@@ -9,8 +10,17 @@ from typing import Any
 from django.test import tag
 
 from django_daphne.server import ConfigurationError, Server, ServerConfig
-from tests.support.server import PATIENCE, call
+from tests.support.server import PATIENCE, call, serve
 from tests.support.tls import GET, LAST, Pair, ServedTLSTestCase, common_name, read_all, read_answer
+
+# More than the kernel takes for a client that does not read.
+PART, PARTS = b"x" * 65536, 1024
+
+
+async def turn() -> None:
+    """Let the loop do what is to be done."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @tag("loop")
@@ -104,6 +114,32 @@ class ServingTests(ServedTLSTestCase):
         while piece := sock.recv(4096):
             size += len(piece)
         self.assertGreater(size, self.witness.size)
+
+    def test_backpressure(self):
+        """The client does not read, and the application waits until it does."""
+        sent = [0]
+
+        async def stream(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            while sent[0] < PARTS:
+                sent[0] += 1
+                await send({"type": "http.response.body", "body": PART, "more_body": True})
+            await send({"type": "http.response.body"})
+
+        server = self.enterContext(serve(stream, port=0, lifespan="off", **self.pair.values))
+        sock = self.open(server.address)
+        sock.sendall(LAST)
+        sock.recv(1)
+        before = -1
+        while before != sent[0]:
+            before = sent[0]
+            call(turn())
+        self.assertLess(sent[0], PARTS / 2)
+        size = 0
+        while piece := sock.recv(1 << 20):
+            size += len(piece)
+        self.assertGreater(size, PARTS * len(PART))
+        sock.close()
 
     def test_upload(self):
         """The client sends a large body."""
@@ -223,6 +259,21 @@ class NameTests(ServedTLSTestCase):
                 sock = self.open(server.address, name)
                 self.assertEqual(common_name(sock), expected)
                 self.ask(sock)
+
+    def test_address(self):
+        """The client asks for an IP address as if it were a name, as it should not (RFC 6066)."""
+        from OpenSSL import SSL
+
+        server = self.serve_three()
+        with socket.create_connection(server.address, PATIENCE) as sock:
+            sock.settimeout(None)
+            client = SSL.Connection(SSL.Context(SSL.TLS_METHOD), sock)
+            client.set_tlsext_host_name(b"192.0.2.1")
+            client.set_connect_state()
+            client.do_handshake()
+            certificate = client.get_peer_certificate()
+            assert certificate is not None
+            self.assertEqual(certificate.get_subject().CN, "*.wild.example")
 
     def test_other_names(self):
         """The client asks for a name that no certificate has, or for none: the first is shown."""
