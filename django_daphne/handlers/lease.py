@@ -25,6 +25,7 @@ from asgiref.sync import (
 )
 
 from . import connections
+from .locals import is_empty
 from .outbox import Mailbox, Outbox
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ LOOK_AFTER_LOOP: Final = 5.0
 
 # Which executor asgiref takes for code that has to stay in the request's thread.
 sensitive: Final[Any] = SyncToAsync.thread_sensitive_context
+
+
+def has_caller() -> bool:
+    """Tell whether a thread waits in async_to_sync for what runs here, and serves it."""
+    local = AsyncToSync.executors
+    return not is_empty(local) and getattr(local, "current", None) is not None
 
 
 def enter_lane(
@@ -132,7 +139,7 @@ class Lease(_LaneExecutor):
         A lane cannot be stopped, so a task that is cancelled waits for its end and is cancelled
         then, or not at all when this ``is_last`` of what was to be done.
         """
-        if getattr(AsyncToSync.executors, "current", None) is not None:
+        if has_caller():
             # The lane stands in async_to_sync, above us: it takes from there what is to be done.
             return await sync_to_async(function, thread_sensitive=True)(*args)
         if [vars(SyncToAsync)[name] for name in _HOP] != list(_HOP.values()):

@@ -22,12 +22,12 @@ from functools import cache, lru_cache, partial
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from asgiref.sync import AsyncToSync
 from django.core.handlers import base
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
 from .fused import in_one_hop, load_fused, split, whole
+from .lease import has_caller
 from .middleware import Obstacles, find_obstacles, flatten
 from .views import Pipeline, call_view, is_async, on_loop
 
@@ -130,7 +130,7 @@ class Strategies:
 
     def plan(self, scope: Any) -> Plan | None:
         """Return what to do with a request; None is to leave it to Django."""
-        if getattr(AsyncToSync.executors, "current", None) is not None:
+        if has_caller():
             return None  # somebody's thread waits for us, with what is open in it
         if not _is_as_found(self._found):  # somebody has patched Django, or gone again
             self._found, self._choose = _look(), None
