@@ -89,7 +89,7 @@ class LogTests(StrategyTestCase):
                 self.assertEqual(await self.lines(handler), [])
 
     async def test_one_look(self):
-        """The first requests come: the chain is walked through once, for the choice and the line."""
+        """The first requests come: the chain is looked at once, for the choice and for the line."""
         with mock.patch.object(strategies, "flatten", wraps=flatten) as look:
             self.assertEqual(len(await self.lines(self.make([Passing, Passing]))), 1)
         self.assertEqual(look.call_count, 1)
