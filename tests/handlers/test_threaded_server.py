@@ -33,6 +33,12 @@ def hello(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"hello from {threading.current_thread().name}")
 
 
+def reset(client: HTTPConnection) -> None:
+    """Leave so that the server hears of it at once."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 @contextmanager
 def collecting() -> Iterator[list[Any]]:
     """Give a list that holds, after the block, what only the garbage collector could free."""
@@ -176,8 +182,7 @@ class ServerTests(HandlerTestCase):
         with self.assertLogs("django_daphne.server", "INFO") as logs:
             client = self.request(server)
             self.assertTrue(began.wait(PATIENCE))
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            client.close()
+            reset(client)
             self.assertTrue(cancelled.wait(PATIENCE))
             self.assertTrue(self.ended.wait(PATIENCE))
         self.assertEqual([record.levelname for record in logs.records], ["INFO"])
@@ -199,6 +204,37 @@ class ServerTests(HandlerTestCase):
         started = ear.names.count("started")
         ear.wait(started)
         self.assertEqual(ear.names.count("finished"), started)
+
+    def test_crowd_resets(self):
+        """Clients of all kinds of views leave at any moment: what has started is finished."""
+
+        async def wait(request: HttpRequest) -> HttpResponse:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return HttpResponse("waited")
+
+        def stream(request: HttpRequest) -> StreamingHttpResponse:
+            return StreamingHttpResponse(b"x" * 1024 for _ in range(20))
+
+        server = self.start(hello, path("wait", wait), path("stream", stream))
+        ear = self.listen()
+
+        def visit(number: int) -> None:
+            client = self.request(server, ("/hello", "/wait", "/stream")[number % 3])
+            if number % 4 == 0:
+                client.getresponse().read()
+            elif number % 4 == 1:
+                client.sock.recv(100)
+            reset(client)
+
+        with ThreadPoolExecutor(16) as clients:
+            list(clients.map(visit, range(240)))
+        self.assert_serves(server)
+        server.stop()
+        self.assertTrue(self.pool.close(PATIENCE))
+        started, finished = (ear.names.count(name) for name in ("started", "finished"))
+        self.assertGreater(started, 60)
+        self.assertEqual(started, finished)
 
     def test_stopping_view(self):
         """A view raises what would end the process: its client hears, the next is served."""
