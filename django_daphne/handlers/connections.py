@@ -13,6 +13,8 @@ from django.core.cache import caches
 from django.db import close_old_connections
 from django.db import connections as databases
 
+from .locals import is_empty
+
 
 class _Kept(threading.local):
     """Cache backends of one thread, and the store of Django's that they were found in."""
@@ -29,7 +31,10 @@ _kept = _Kept()
 def restore_caches() -> None:
     """Put the thread's cache backends where Django looks for them, which is the context."""
     store = vars(caches)["_connections"]
-    _kept.foreign = [alias for alias in caches if hasattr(store, alias)]
+    if is_empty(store):
+        _kept.foreign = []
+    else:
+        _kept.foreign = [alias for alias in caches if hasattr(store, alias)]
     if _kept.backends:
         if _kept.home is not store:  # settings.CACHES has changed
             _kept.backends.clear()
@@ -45,6 +50,8 @@ def keep_caches() -> None:
     with another thread.
     """
     _kept.home = store = vars(caches)["_connections"]
+    if is_empty(store):
+        return
     for alias in caches:
         if alias not in _kept.foreign:
             backend = getattr(store, alias, None)

@@ -91,7 +91,7 @@ class Hop:
             answer = await self._next()
         if isinstance(answer, BaseException):
             raise answer
-        if self._client.is_watching and not self.is_over:
+        if self._client.is_asking and not self.is_over:
             await self._client.look()
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
@@ -129,8 +129,9 @@ class Hop:
 
     def let_client_go(self) -> None:
         """Take note that the client has its answer: it may leave now."""
-        if self._client is not None:
-            self._client.stop()
+        client, self._client = self._client, None
+        if client is not None:
+            client.stop()
 
     async def closed(self) -> None:
         """Wait until request_finished was sent; raise what went wrong on the way."""

@@ -13,7 +13,6 @@ from contextlib import aclosing, contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from threading import Lock
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asgiref.sync import (
@@ -25,6 +24,8 @@ from asgiref.sync import (
 )
 
 from . import connections
+from .locals import is_empty
+from .originals import Methods
 from .outbox import Mailbox, Outbox
 
 if TYPE_CHECKING:
@@ -32,11 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# How asgiref takes code to a thread, as long as nobody watches that.
-_HOP: Final = {
-    name: function if type(function := vars(SyncToAsync)[name]) is FunctionType else None
-    for name in ("__call__", "thread_handler")
-}
+# How asgiref takes code to a thread.
+_HOP: Final = Methods(SyncToAsync, {"__call__": (), "thread_handler": ()})
 
 # Seconds that a stream keeps a lane for its next piece.
 _STREAM_PATIENCE: Final = 1.0
@@ -46,6 +44,12 @@ LOOK_AFTER_LOOP: Final = 5.0
 
 # Which executor asgiref takes for code that has to stay in the request's thread.
 sensitive: Final[Any] = SyncToAsync.thread_sensitive_context
+
+
+def has_caller() -> bool:
+    """Tell whether a thread waits in async_to_sync for what runs here, and serves it."""
+    local = AsyncToSync.executors
+    return not is_empty(local) and getattr(local, "current", None) is not None
 
 
 def enter_lane(
@@ -132,10 +136,10 @@ class Lease(_LaneExecutor):
         A lane cannot be stopped, so a task that is cancelled waits for its end and is cancelled
         then, or not at all when this ``is_last`` of what was to be done.
         """
-        if getattr(AsyncToSync.executors, "current", None) is not None:
+        if has_caller():
             # The lane stands in async_to_sync, above us: it takes from there what is to be done.
             return await sync_to_async(function, thread_sensitive=True)(*args)
-        if [vars(SyncToAsync)[name] for name in _HOP] != list(_HOP.values()):
+        if not _HOP.are_own():
             # A tool hands something on where asgiref changes threads: so asgiref has to do it.
             executor: Any = self
             hop = sync_to_async(function, thread_sensitive=False, executor=executor)

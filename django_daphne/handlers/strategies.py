@@ -19,16 +19,16 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from asgiref.sync import AsyncToSync
 from django.core.handlers import base
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
 from .fused import in_one_hop, load_fused, split, whole
-from .middleware import Obstacles, find_obstacles, flatten
+from .lease import has_caller
+from .middleware import Obstacles, Run, find_obstacles, flatten
+from .originals import Methods
 from .views import Pipeline, call_view, is_async, on_loop
 
 if TYPE_CHECKING:
@@ -36,19 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_daphne.server.strategies")
 
-# What instrumentation replaces to see every request, with names that its own code must have.
-_WATCHED: Final = {
-    "get_response": {"_middleware_chain", "set_urlconf"},
-    "get_response_async": {"_middleware_chain", "set_urlconf"},
-}
 # Paths whose kind of view is remembered, and the characters that one may have for that.
 _REMEMBERED: Final = 1024
 _WORTH_REMEMBERING: Final = 256
-# What the steps of a request are cut out of.
-_CUT: Final = {
-    "_get_response": {"resolve_request", "make_view_atomic", "process_exception_by_middleware"},
-    "_get_response_async": {"resolve_request", "make_view_atomic"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +55,21 @@ class Plan:
     is_watched: bool = False
 
 
-def is_plain(function: Any, names: set[str]) -> bool:
-    """Tell whether a function is Django's own: not wrapped, and its code not exchanged."""
-    return (
-        type(function) is FunctionType
-        and not hasattr(function, "__wrapped__")
-        and not function.__closure__
-        and names <= set(function.__code__.co_names)
-    )
-
-
-def are_plain(watched: dict[str, set[str]]) -> bool:
-    """Tell whether methods of Django's base handler are its own."""
-    return all(is_plain(vars(base.BaseHandler)[name], names) for name, names in watched.items())
-
-
-def _look() -> list[tuple[str, Any, CodeType | None]]:
-    found = vars(base.BaseHandler)
-    return [(name, found[name], getattr(found[name], "__code__", None)) for name in _WATCHED]
-
-
-def _is_as_found(found: list[tuple[str, Any, CodeType | None]]) -> bool:
-    methods = vars(base.BaseHandler)
-    for name, function, code in found:
-        if methods[name] is not function or getattr(function, "__code__", None) is not code:
-            return False
-    return True
+# What instrumentation replaces to see every request, with names that Django's own code must have.
+_WATCHED: Final = {
+    "get_response": ("_middleware_chain", "set_urlconf"),
+    "get_response_async": ("_middleware_chain", "set_urlconf"),
+}
+_WATCHED_METHODS: Final = Methods(base.BaseHandler, _WATCHED)
+# What the steps of a request are cut out of.
+_CUT: Final = {
+    "_get_response": ("resolve_request", "make_view_atomic", "process_exception_by_middleware"),
+    "_get_response_async": ("resolve_request", "make_view_atomic"),
+}
+# Of how a request comes in, whether that is Django's own at the moment.
+is_original_call: Final = Methods(
+    ASGIHandler, {"__call__": ("handle", "ThreadSensitiveContext")}
+).are_own
 
 
 def _tool(function: Any) -> str:
@@ -102,38 +81,25 @@ def _tool(function: Any) -> str:
     return ""
 
 
-_ORIGINAL: Final = _look() if are_plain(_WATCHED) else None
-
-
-_CALL: Final = vars(ASGIHandler)["__call__"]
-_CALL_CODE: Final = (
-    _CALL.__code__ if is_plain(_CALL, {"handle", "ThreadSensitiveContext"}) else None
-)
-
-
-def is_original_call() -> bool:
-    """Tell whether ``ASGIHandler.__call__`` is Django's own, at the moment."""
-    return vars(ASGIHandler)["__call__"] is _CALL and _CALL.__code__ is _CALL_CODE
-
-
 class Strategies:
     """The ways of one handler, and the choice between them."""
 
     def __init__(self, handler: ThreadedASGIHandler) -> None:
         """Look at a handler that has loaded its middleware for synchronous use."""
         self._handler = handler
-        self._is_cut = are_plain(_CUT)
-        self._found = _look()
+        self._is_cut = Methods(base.BaseHandler, _CUT).are_own()
+        self._found = Methods(base.BaseHandler, _WATCHED)
         self.obstacles = find_obstacles()
         self._choose: Callable[[Any], Plan] | None = None  # once the project is loaded
         self._in_one_hop = Plan(handler.get_response)
+        self._run: Run | None = None  # of all middleware, if it is nothing but hooks
 
     def plan(self, scope: Any) -> Plan | None:
         """Return what to do with a request; None is to leave it to Django."""
-        if getattr(AsyncToSync.executors, "current", None) is not None:
+        if has_caller():
             return None  # somebody's thread waits for us, with what is open in it
-        if not _is_as_found(self._found):  # somebody has patched Django, or gone again
-            self._found, self._choose = _look(), None
+        if not self._found.are_unchanged():  # somebody has patched Django, or gone again
+            self._found, self._choose = Methods(base.BaseHandler, _WATCHED), None
         if self._choose is None:
             try:
                 self._choose = self._make_choice()
@@ -145,11 +111,11 @@ class Strategies:
 
     @property
     def _is_watched(self) -> bool:
-        return self._found != _ORIGINAL
+        return not _WATCHED_METHODS.are_own()
 
     def _describe(self) -> str:
         obstacles = self.obstacles
-        if not obstacles.async_only and flatten(self._handler._middleware_chain) is not None:
+        if not obstacles.async_only and self._run is not None:
             text = describe(Obstacles([], [], []))  # what was listed is not used
         elif any((obstacles.async_only, obstacles.sync_only, obstacles.dual)):
             text = describe(obstacles)
@@ -159,13 +125,14 @@ class Strategies:
                 " middleware, because a tool wraps these."
             )
         if self._is_watched:
-            tools = {_tool(function) for _, function, _ in self._found} - {""}
+            tools = {_tool(function) for function in self._found} - {""}
             names = " and ".join(sorted(tools)) or "a tool"
             text += f" The event loop asks for each response, because {names} watches Django."
         return text
 
     def _make_choice(self) -> Callable[[Any], Plan]:
         """Return what tells the plan for a scope."""
+        self._run = flatten(self._handler._middleware_chain)
         if self._handler._middleware_chain is None:  # static files
             return lambda scope: self._in_one_hop
         if self.obstacles.async_only:
@@ -178,9 +145,8 @@ class Strategies:
             return lambda scope: sync
         asynchronous = cache(self._asynchronous)
         hint = Hint()
-        run = flatten(self._handler._middleware_chain) if self._is_cut else None
-        if run is not None:
-            pipeline = Pipeline(run, partial(call_view, self._handler))
+        if self._run is not None and self._is_cut:
+            pipeline = Pipeline(self._run, partial(call_view, self._handler))
             if self._is_watched:
                 flat = _on_loop(self._with_chain(whole(pipeline)))
             else:  # here a wrong hint costs nothing
@@ -216,7 +182,7 @@ def _on_loop(handler: ThreadedASGIHandler, waits: bool = True) -> Plan:
     """Return the plan that lets the loop call a handler's ``get_response_async``."""
 
     respond = partial(on_loop, handler.get_response_async)
-    return Plan(respond, waits, steps_aside=waits, is_watched=not are_plain(_WATCHED))
+    return Plan(respond, waits, steps_aside=waits, is_watched=not _WATCHED_METHODS.are_own())
 
 
 def has_async_views() -> bool:

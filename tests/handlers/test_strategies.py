@@ -20,6 +20,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.module_loading import import_string
 
 from django_daphne.handlers import strategies
+from django_daphne.handlers.middleware import flatten
 from django_daphne.handlers.static_files import ThreadedStaticFilesHandler
 from django_daphne.handlers.threaded import ThreadedASGIHandler
 
@@ -86,6 +87,12 @@ class LogTests(StrategyTestCase):
                 self.assertNotIn(outer, line)
                 self.assertNotIn(inner, line)
                 self.assertEqual(await self.lines(handler), [])
+
+    async def test_one_look(self):
+        """The first requests come: the chain is looked at once, for the choice and for the line."""
+        with mock.patch.object(strategies, "flatten", wraps=flatten) as look:
+            self.assertEqual(len(await self.lines(self.make([Passing, Passing]))), 1)
+        self.assertEqual(look.call_count, 1)
 
     async def test_several_names(self):
         """Two middleware are in the way: both are named, once, and those that matter less not."""

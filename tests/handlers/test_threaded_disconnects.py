@@ -8,15 +8,12 @@ import random
 import threading
 from contextvars import ContextVar
 from typing import Any
-from unittest import mock
 
 from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import translation
 from django.utils.deprecation import MiddlewareMixin
-
-from django_daphne.handlers import client
 
 from .support import Exchange, Gate, HandlerTestCase, ask, happens, turns, visit
 
@@ -76,10 +73,6 @@ class DisconnectTests(HandlerTestCase):
             return HttpResponse("hello")
 
         return self.handler(view, middleware=[self.middleware])
-
-    def impatient(self) -> None:
-        """Let handlers look after their client from the beginning."""
-        self.enterContext(mock.patch.object(client, "_PATIENCE", 0))
 
     async def test_view(self):
         """The view runs: it goes on, and so does all that comes after it; nothing is sent."""
@@ -142,7 +135,6 @@ class DisconnectTests(HandlerTestCase):
 
     async def test_at_the_last_moment(self):
         """The client leaves while the end of its answer is sent: that is no news."""
-        self.impatient()
         ear = self.listen()
 
         async def leave(message: dict[str, Any]) -> None:
@@ -159,7 +151,6 @@ class DisconnectTests(HandlerTestCase):
 
     async def test_after_the_answer(self):
         """The client has its answer and leaves while the response is being closed."""
-        self.impatient()
         gate = self.make_gate()
 
         def view(request: HttpRequest) -> HttpResponse:

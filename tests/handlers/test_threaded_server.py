@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import Context
 from http.client import HTTPConnection
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import tag
 from django.urls import path
@@ -26,6 +31,29 @@ MEGABYTE = 1024 * 1024
 def hello(request: HttpRequest) -> HttpResponse:
     """Answer at once."""
     return HttpResponse(f"hello from {threading.current_thread().name}")
+
+
+def reset(client: HTTPConnection) -> None:
+    """Leave so that the server hears of it at once."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+@contextmanager
+def collecting() -> Iterator[list[Any]]:
+    """Give a list that holds, after the block, what only the garbage collector could free."""
+    garbage: list[Any] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield garbage
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        garbage += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 @tag("loop")
@@ -79,6 +107,23 @@ class ServerTests(HandlerTestCase):
             self.assertEqual(list(numbers), [str(number) for number in range(200)])
         self.assert_serves(server)
 
+    def test_nothing_to_collect(self):
+        """A client is answered: nothing of ours is left for the garbage collector."""
+
+        async def view(request: HttpRequest) -> HttpResponse:
+            return HttpResponse("async")
+
+        server = self.start(hello, path("async", view))
+        for name in ("/", "/async"):
+            get(server.port, name)  # what is kept for the next is made
+            self.assert_serves(server)
+            with collecting() as garbage:
+                self.assertEqual(get(server.port, name).status, 200)
+                self.assert_serves(server)
+            kinds = {type(item) for item in garbage}
+            ours = {kind for kind in kinds if kind.__module__.startswith("django_daphne.handlers")}
+            self.assertEqual(ours | kinds & {Context, HttpResponse, ASGIRequest}, set())
+
     def test_kept_connection(self):
         """A client sends one request after the other on its connection."""
         server = self.start(hello)
@@ -119,6 +164,32 @@ class ServerTests(HandlerTestCase):
         self.assert_once(ear)
         self.assert_serves(server)
 
+    def test_client_of_an_async_view_leaves(self):
+        """The client resets its connection while an async view waits: the view is cancelled."""
+        began, cancelled = threading.Event(), threading.Event()
+
+        async def view(request: HttpRequest) -> HttpResponse:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+            return HttpResponse("never")
+
+        ear = self.listen()
+        server = self.start(view)
+        with self.assertLogs("django_daphne.server", "INFO") as logs:
+            client = self.request(server)
+            self.assertTrue(began.wait(PATIENCE))
+            reset(client)
+            self.assertTrue(cancelled.wait(PATIENCE))
+            self.assertTrue(self.ended.wait(PATIENCE))
+        self.assertEqual([record.levelname for record in logs.records], ["INFO"])
+        ear.wait()
+        self.assert_once(ear)
+        self.assert_serves(server)
+
     def test_crowd_leaves(self):
         """More clients than there are lanes leave: all their views end, and the next is served."""
         gate, ear = self.make_gate(), self.listen()
@@ -133,6 +204,37 @@ class ServerTests(HandlerTestCase):
         started = ear.names.count("started")
         ear.wait(started)
         self.assertEqual(ear.names.count("finished"), started)
+
+    def test_crowd_resets(self):
+        """Clients of all kinds of views leave at any moment: what has started is finished."""
+
+        async def wait(request: HttpRequest) -> HttpResponse:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return HttpResponse("waited")
+
+        def stream(request: HttpRequest) -> StreamingHttpResponse:
+            return StreamingHttpResponse(b"x" * 1024 for _ in range(20))
+
+        server = self.start(hello, path("wait", wait), path("stream", stream))
+        ear = self.listen()
+
+        def visit(number: int) -> None:
+            client = self.request(server, ("/hello", "/wait", "/stream")[number % 3])
+            if number % 4 == 0:
+                client.getresponse().read()
+            elif number % 4 == 1:
+                client.sock.recv(100)
+            reset(client)
+
+        with ThreadPoolExecutor(16) as clients:
+            list(clients.map(visit, range(240)))
+        self.assert_serves(server)
+        server.stop()
+        self.assertTrue(self.pool.close(PATIENCE))
+        started, finished = (ear.names.count(name) for name in ("started", "finished"))
+        self.assertGreater(started, 60)
+        self.assertEqual(started, finished)
 
     def test_stopping_view(self):
         """A view raises what would end the process: its client hears, the next is served."""

@@ -100,6 +100,47 @@ class ClientLeftTests(CycleTestCase):
 
 
 @tag("loop")
+class ToldOfLeavingTests(CycleTestCase):
+    """Who has asked to be told that the client leaves."""
+
+    def test_leaves(self):
+        """The client leaves before its answer, and in the middle of it: each is told once."""
+        told: list[str] = []
+        for start in (False, True):
+            told.clear()
+            exchange = self.exchange()
+            exchange.cycle.call_on_disconnect(lambda: told.append("left"))
+            if start:
+                exchange.the_call.start()
+                exchange.the_call.body(b"part", more=True)
+            self.assertEqual(told, [])
+            exchange.call(exchange.cycle.disconnected)
+            self.assertEqual(told, ["left"])
+
+    def test_had_left(self):
+        """The client has left before anybody asks: that is told, too."""
+        told: list[str] = []
+        exchange = self.exchange()
+        exchange.call(exchange.cycle.disconnected)
+        exchange.call(exchange.cycle.call_on_disconnect, lambda: told.append("left"))
+        self.assertEqual(told, ["left"])
+
+    def test_no_news(self):
+        """The client leaves with its whole answer, or nobody wants to know any more."""
+        told: list[str] = []
+        for answered in (False, True):
+            exchange = self.exchange()
+            exchange.cycle.call_on_disconnect(lambda: told.append("left"))
+            if answered:
+                exchange.the_call.start()
+                exchange.the_call.body()
+            else:
+                exchange.cycle.call_on_disconnect(None)
+            exchange.call(exchange.cycle.disconnected)
+        self.assertEqual(told, [])
+
+
+@tag("loop")
 class FailureTests(CycleTestCase):
     """The application fails."""
 

@@ -96,6 +96,7 @@ class ApplicationCycle:
     _sent_in_a_row = 0
     _writable: asyncio.Event | None = None
     _disconnected = False
+    _on_disconnect: Callable[[], object] | None = None
 
     def __init__(
         self, context: CycleContext, scopes: ScopeFactory, head: RequestHead, stream: HTTPStream
@@ -139,9 +140,10 @@ class ApplicationCycle:
         self._disconnected = True
         self._wake(self._readable)
         self._wake(self._writable)
-        task = self._task
-        if task is not None and not task.done():
-            self._context.cancel_later(task, self._name)
+        if self._on_disconnect is not None and not self._state.is_over:
+            asyncio.get_running_loop().call_soon(self._on_disconnect)
+        if self._task is not None and not self._task.done():
+            self._context.cancel_later(self._task, self._name)
 
     def pause_sending(self) -> None:
         """Let ``send()`` wait."""
@@ -189,6 +191,12 @@ class ApplicationCycle:
             if not self._disconnected:
                 self._stream.resume_reading()
         return {"type": "http.request", "body": data, "more_body": more}
+
+    def call_on_disconnect(self, call: Callable[[], object] | None) -> None:
+        """Have a function called soon if the client leaves without its answer; None for no one."""
+        self._on_disconnect = call
+        if call is not None and self._disconnected:
+            asyncio.get_running_loop().call_soon(call)
 
     async def send(self, message: Message) -> None:
         """Send a part of the response; return when the client has taken enough of what came before.
