@@ -20,7 +20,15 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "exceptions"),
     (
-        *("addresses", "options", "sources", "config", "protocol_config", "tls_config", "consistency"),
+        *(
+            "addresses",
+            "options",
+            "sources",
+            "config",
+            "protocol_config",
+            "tls_config",
+            "consistency",
+        ),
         *("resolution", "headers"),
     ),
     ("interfaces",),

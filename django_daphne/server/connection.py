@@ -16,7 +16,8 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from . import files
-from .asgi.http_cycle import ApplicationCycle, CycleContext
+from .asgi.context import CycleContext
+from .asgi.http_cycle import ApplicationCycle
 from .asgi.scope import ScopeFactory
 from .asgi.tasks import ApplicationTasks
 from .asgi.websocket_cycle import WebSocketCycle

@@ -10,7 +10,8 @@ from typing import Any
 
 from django.test import tag
 
-from django_daphne.server.asgi.http_cycle import ApplicationCycle, CycleContext
+from django_daphne.server.asgi.context import CycleContext
+from django_daphne.server.asgi.http_cycle import ApplicationCycle
 from django_daphne.server.asgi.scope import ScopeFactory
 from django_daphne.server.asgi.tasks import ApplicationTasks
 from django_daphne.server.interfaces import Origin

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
-from django_daphne.server.config import WebSocketConfig
+from django_daphne.server import WebSocketConfig
 from django_daphne.server.protocols.websocket_deflate import Deflate, negotiate
 from tests.support.websocket import frame
 

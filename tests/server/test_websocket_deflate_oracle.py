@@ -17,7 +17,7 @@ from websockets.headers import build_extension, parse_extension
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from django_daphne.server.config import WebSocketConfig
+from django_daphne.server import WebSocketConfig
 from django_daphne.server.protocols.websocket_deflate import Deflate, negotiate
 from django_daphne.server.protocols.websocket_frames import encode_frame
 

@@ -231,4 +231,4 @@ class TwistedTestCase(CarrierTestCase):
     async def listen(self) -> Listener:
         """Listen as an endpoint string says."""
         endpoint = "tcp:0:interface=127.0.0.1"
-        return await listen_endpoint(self.reactor, endpoint, self.make_recorder)
+        return await listen_endpoint(self.reactor, endpoint, self.make_recorder, ["http/1.1"])

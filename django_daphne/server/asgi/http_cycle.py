@@ -20,16 +20,15 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
-from ..interfaces import Clock, HTTPStream, RequestHead
+from ..interfaces import HTTPStream, RequestHead
 from ..types import Message
 from . import messages
+from .context import CycleContext
 from .messages import BODY, LEGAL, START, ResponseState
 from .scope import ScopeFactory
-from .tasks import ApplicationTasks
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -47,37 +46,6 @@ _SENDING_BODY: Final = ResponseState.SENDING_BODY
 _AWAITING_TRAILERS: Final = ResponseState.AWAITING_TRAILERS
 _IGNORING_TRAILERS: Final = ResponseState.IGNORING_TRAILERS
 _COMPLETE: Final = ResponseState.COMPLETE
-
-
-@dataclass(frozen=True, slots=True)
-class CycleContext:
-    """What all cycles of a server share.
-
-    Reading pauses above ``body_limit`` bytes of body, or of messages, that wait for the
-    application, and at ``max_queue`` messages; None is no limit. The application is cancelled when
-    it has not returned ``close_timeout`` seconds after its client left; None is never.
-    """
-
-    tasks: ApplicationTasks
-    clock: Clock
-    body_limit: int
-    close_timeout: float | None
-    max_queue: int | None = None
-
-    def cancel_later(self, task: asyncio.Task[None], name: Callable[[], str]) -> None:
-        """Cancel the task of an application whose client has left, when it does not end itself."""
-        if self.close_timeout is not None:
-            timer = self.clock.call_later(self.close_timeout, self._cancel, task, name)
-            task.add_done_callback(lambda _: timer.cancel())
-
-    def _cancel(self, task: asyncio.Task[None], name: Callable[[], str]) -> None:
-        if not task.done():
-            logger.info(
-                "Cancelling %s: it is still running %g s after its connection ended",
-                name(),
-                self.close_timeout,
-            )
-            task.cancel()
 
 
 class ApplicationCycle:

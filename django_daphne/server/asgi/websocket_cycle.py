@@ -23,7 +23,7 @@ from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import RequestHead, WebSocketHandshake, WebSocketStream
 from ..types import Headers, Message
 from . import messages
-from .http_cycle import CycleContext
+from .context import CycleContext
 from .scope import ScopeFactory
 
 logger = logging.getLogger("django_daphne.server")
