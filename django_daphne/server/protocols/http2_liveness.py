@@ -52,7 +52,7 @@ class Liveness:
         self._interval = config.http2.http2_ping_interval
         self._timeout = config.http2.http2_ping_timeout
         self._idle_since = self._heard = self._pinged = self._now()
-        self._is_idle = False
+        self._is_idle = self._had_streams = False
         self._idleness_is_timed = False
         self._head_is_expected = False
         self._heads = 0
@@ -76,6 +76,7 @@ class Liveness:
     def busy(self) -> None:
         """Take note that a stream began."""
         self._is_idle = False
+        self._had_streams = True
 
     def idle(self) -> None:
         """Take note that there are no streams; whatever else a client says is no use of it."""
@@ -92,6 +93,8 @@ class Liveness:
         if self._keep_alive is None:
             return
         left = self._keep_alive
+        if not self._had_streams and self._header_timeout is not None:
+            left = max(left, self._header_timeout)  # it has still to ask for something
         if not self._owner.has_streams:
             left -= self._now() - self._idle_since
         if left > 0:
