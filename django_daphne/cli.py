@@ -24,6 +24,7 @@ from .server import (
     check_certificates,
     describe,
     forward_twisted_log,
+    keep_what_is_loaded,
     log_level,
     loop_in_use,
     raise_descriptor_limit,
@@ -149,6 +150,7 @@ def configure_logging(config: ServerConfig) -> None:
 def serve(application: Any, config: ServerConfig) -> int:
     """Serve until a signal says stop; return the exit status."""
     raise_descriptor_limit()
+    keep_what_is_loaded()
     logger.disabled = False  # by an application's dictConfig, which does not know it
     run(
         application,

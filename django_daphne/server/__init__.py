@@ -48,7 +48,7 @@ from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
-    from .process import ServerProcess, run
+    from .process import ServerProcess, keep_what_is_loaded, run
     from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
     from .sockets import bind
@@ -60,6 +60,7 @@ _WHAT_SERVES = {
     "bind": ".sockets",
     "check_certificates": ".tls",
     "forward_twisted_log": ".reactor",
+    "keep_what_is_loaded": ".process",
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".server",
     "run": ".process",
@@ -103,6 +104,7 @@ __all__ = [
     "contradictions",
     "describe",
     "forward_twisted_log",
+    "keep_what_is_loaded",
     "log_level",
     "loop_in_use",
     "merge",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -169,6 +170,15 @@ class ServerProcess:
     def _on_raw_signal(self, number: int, frame: object) -> None:
         self.received_signal = signal.Signals(number)
         self.stop()
+
+
+def keep_what_is_loaded() -> None:
+    """Take what has been made so far out of the garbage collector's rounds.
+
+    An application and its modules live as long as their process. Without them a full round takes
+    a fraction of the time, and that is time in which nobody is served.
+    """
+    gc.freeze()
 
 
 def run(application: Any, config: ServerConfig, **options: Any) -> None:

@@ -72,6 +72,23 @@ class ServeTests(CommandLineTestCase):
         self.finish(server)
         self.assertEqual((server.output, server.errors), ("", ""))
 
+    def test_garbage(self):
+        """The application is loaded, and the garbage collector leaves it alone from then on."""
+        self.write(
+            "frozen.py",
+            """
+            import gc
+
+            async def application(scope, receive, send):
+                body = str(gc.get_freeze_count() > 1000).encode()
+                await send({"type": "http.response.start", "status": 200})
+                await send({"type": "http.response.body", "body": body})
+            """,
+        )
+        server = self.start_cli("-p", "0", "--lifespan", "off", "frozen:application")
+        self.assertEqual(get(server.wait_for_port(), "/").text, "True")
+        self.finish(server)
+
     def test_threads(self):
         """The user limits the threads with the variable that daphne reads."""
         self.write(

@@ -24,6 +24,7 @@ from ...server import (
     add_dry_run_arguments,
     check_certificates,
     describe,
+    keep_what_is_loaded,
     log_level,
     loop_in_use,
     raise_descriptor_limit,
@@ -92,6 +93,7 @@ class Command(BaseCommand):
 
     def _serve(self, application: Any, config: ServerConfig, verbosity: int) -> None:
         raise_descriptor_limit()
+        keep_what_is_loaded()
         try:
             run(
                 application,
