@@ -36,6 +36,8 @@ logger = logging.getLogger("django_daphne.server")
 # send() raises. Under it a message to a client that left is dropped in silence.
 _STOCK_DJANGO_HANDLER: Final = "django.core.handlers.asgi"
 
+# Bytes. Pieces of a request body that are smaller are joined.
+_SMALL_PIECE: Final = 512
 # Bytes of body that may be sent without a turn for other connections.
 _FAIR_SHARE: Final = 256 * 1024
 _COST_OF_A_PART: Final = 512  # in bytes: small parts take time, too
@@ -91,9 +93,13 @@ class ApplicationCycle:
 
     def body_received(self, data: bytes, more: bool) -> None:
         """Keep a piece of body for the application."""
-        if self._body is not None:
+        body = self._body
+        if body is not None:
             if data:
-                self._body.append(data)
+                if body and len(body[-1]) < _SMALL_PIECE:
+                    body[-1] += data  # as pieces they would take many times their size
+                else:
+                    body.append(data)
                 self._body_size += len(data)
                 if self._body_size > self._context.body_limit and not self._reading_is_paused:
                     self._reading_is_paused = more

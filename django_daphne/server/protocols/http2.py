@@ -334,7 +334,7 @@ class HTTP2:
     def _forget(self, stream: HTTP2Stream) -> None:
         """Let go of what belongs to a stream besides its exchange."""
         self._limit.stream_ended(stream.cycle)
-        stream.take_back(0)
+        stream.take_back()
         self.timeouts.forget(stream)
 
     def _flushed(self) -> None:

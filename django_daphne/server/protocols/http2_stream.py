@@ -54,7 +54,8 @@ class HTTP2Stream(Exchange):
     _response: Response | None = None
     _received = 0
     _is_full = False  # the application: what comes is not credited
-    _held = 0
+    _held = 0  # bytes that are not credited
+    _kept: bytearray | None = None  # what comes after it is full
     _waiting: deque[bytes] | None = None
     _waiting_size = 0
     _offset = 0  # of the first that waits, what was sent of it
@@ -97,17 +98,33 @@ class HTTP2Stream(Exchange):
         if expected is not None and (
             self._received > expected or (ended and self._received < expected)
         ):
-            self.take_back(size)
+            self._held += size
             raise StreamError(ErrorCode.PROTOCOL_ERROR, "a body that is not its content-length")
         self._remote_has_ended = ended
-        if self.cycle is not None and (data or ended):
-            self.cycle.body_received(data, not ended)
-        if self._is_full:
-            self._held += size  # also behind the end, or many streams together would hold too much
+        if self._is_full or self._kept is not None:
+            # Joined: as pieces, small frames would take many times their size.
+            self._kept = self._kept or bytearray()
+            self._kept += data
+            self._held += size
         else:
-            self.take_back(size)
-        if not self._is_full or ended:
-            self._owner.timeouts.expect_body(self, not ended)
+            if self.cycle is not None and (data or ended):
+                self.cycle.body_received(data, not ended)
+            # Behind the end, too: many streams together could hold too much otherwise.
+            self._held += size
+            if not self._is_full:
+                self.take_back()
+        self._owner.timeouts.expect_body(self, not (ended or self._is_full))
+
+    def _deliver(self) -> None:
+        """Hand over what was kept, unless the application has enough again."""
+        kept = self._kept
+        if kept is None or self._is_full:
+            return
+        self._kept = None
+        if self.cycle is not None:
+            self.cycle.body_received(bytes(kept), not self._remote_has_ended)
+        if not self._is_full:
+            self.take_back()
 
     def trailers_received(self, fields: Fields) -> None:
         """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
@@ -130,18 +147,20 @@ class HTTP2Stream(Exchange):
         self._owner.timeouts.expect_body(self, False)
 
     def resume_reading(self) -> None:
-        """Credit what was taken."""
+        """Credit what was taken, and go on with what was kept."""
         self._is_full = False
-        self.take_back(0)
+        if self._kept is None:
+            self.take_back()
+        else:
+            self._context.call_soon(self._deliver)
         if not self._remote_has_ended and self.state is not ENDED:
             self._owner.timeouts.expect_body(self, True)
 
-    def take_back(self, size: int) -> None:
-        """Credit what was held, and so many bytes."""
-        size += self._held
-        self._held = 0
-        if size:
-            self._owner.engine.credit(self.stream_id, size)
+    def take_back(self) -> None:
+        """Credit what is held."""
+        if self._held:
+            held, self._held = self._held, 0
+            self._owner.engine.credit(self.stream_id, held)
 
     # HTTPStream
 
@@ -340,7 +359,7 @@ class HTTP2Stream(Exchange):
 
     def leave(self) -> None:
         """End an exchange whose response will never be complete."""
-        self._waiting = None
+        self._waiting = self._kept = None
         self._waiting_size = 0
         super().leave()
         if self._flow is not None:

@@ -99,6 +99,7 @@ class _Waiting:
         self.has_ended = False
         self._stream = stream
         self._early: list[bytes] = []
+        self._is_waiting = True
         self.start = cycle.start
         self.disconnected = cycle.disconnected
         self.pause_sending = cycle.pause_sending
@@ -110,13 +111,15 @@ class _Waiting:
         return self.cycle.is_running
 
     def body_received(self, data: bytes, more: bool) -> None:
-        """Keep what comes early; its window is the bound."""
-        self._stream.pause_reading()
+        """Keep what comes early; what follows is the stream's to keep."""
+        if self._is_waiting:
+            self._stream.pause_reading()
         self._early.append(data)
         self.has_ended = not more
 
     def take(self) -> bytes:
-        """Return what came early."""
+        """Return what came early, and let the rest come."""
+        self._is_waiting = False
         if self._early:
             self._stream.resume_reading()
         return b"".join(self._early)
