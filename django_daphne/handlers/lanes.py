@@ -129,7 +129,7 @@ class LanePool:
         """Run a job that mostly waits in a lane, now or when one is free; it lets nothing out."""
         with self._lock:
             self._is_closed = False
-            if self._has_room(counts=False):
+            if self._has_room(counts=False) and not self._wanted:
                 self._give(job, counts=False)
             else:
                 self._wanted.append((time.monotonic(), job))
@@ -167,7 +167,8 @@ class LanePool:
         return self._others() < self._total - self._limit
 
     def _others(self) -> int:
-        return len(self._lanes) - self._counted - len(self._idle[True])
+        """Return the number of lanes at work that do not count."""
+        return self.busy - self._counted
 
     def _give(self, job: Job, counts: bool) -> None:
         self._begin(counts)

@@ -166,6 +166,27 @@ class AsideTests(LanesTestCase):
 class TotalTests(LanesTestCase):
     """All lanes together are bounded, too, and some of them are kept for sync views."""
 
+    async def test_lease_behind_the_share(self):
+        """Views that stepped aside are more than the others' share; all end: a lease is served."""
+        pool = self.make_pool(2, total=4)
+        aside = []
+        for _ in range(3):
+            aside.append(self.submit_aside(pool))
+            self.assert_stand(aside[-1])
+            await until(lambda: pool._counted == 0)
+        leased = [self.lease_gate(pool) for _ in range(2)]
+        self.assertFalse(any(gate.arrival.is_set() for gate in leased))
+        aside[0].open()
+        await until(lambda: pool.busy == 2)
+        late = self.lease_gate(pool)
+        self.assertFalse(any(gate.arrival.is_set() for gate in (*leased, late)))
+        for gate in aside[1:]:
+            gate.open()
+        self.assert_stand(*leased)
+        self.assertFalse(late.arrival.is_set(), "it has overtaken those that came before")
+        leased[0].open()
+        self.assert_stand(late)
+
     def test_leases(self):
         """More leases come than may have lanes: the others take over, oldest first."""
         pool = self.make_pool(2, total=5)
