@@ -4,11 +4,11 @@
     python runtests.py
     python runtests.py tests.server.test_http11 -k upload --failfast --parallel 2 -v 2
     python runtests.py --tag heavy
-    python runtests.py tests.server --loop asyncio --start plain
+    python runtests.py tests.server --loop asyncio --start eager
 
 Without labels there are two passes, each in a process of its own because a process has one
-reactor for life: the whole suite on uvloop with eagerly started tasks, then the tests tagged
-"loop" on asyncio's own loop with plain starts. (Python 3.11 knows no eager tasks: there both
+reactor for life: the whole suite on uvloop with plainly started tasks, then the tests tagged
+"loop" on asyncio's own loop with eager starts. (Python 3.11 knows no eager tasks: there both
 passes start them plainly.) The last line printed counts the tests of both. The tests of a pass are
 shared by as many processes as there are processors, four at most; "--parallel 1" is one after the
 other.
@@ -33,7 +33,7 @@ from tests.runner import Runner, Tally
 
 ROOT = Path(__file__).resolve().parent
 LOOPS = ("uvloop", "asyncio")
-STARTS = ("eager", "plain")
+STARTS = ("plain", "eager")
 MAX_PROCESSES = 4
 
 
@@ -109,9 +109,9 @@ def main(arguments: list[str]) -> int:
         options["labels"] = options["labels"] or ["tests"]
         result = run_once(loop=loop or LOOPS[0], start=start or STARTS[0], **options)
     else:
-        result = run_pass(arguments, "uvloop", "eager")
+        result = run_pass(arguments, "uvloop", "plain")
         if not (options["failfast"] and result.failed):
-            result += run_pass(arguments, "asyncio", "plain", "--only", "loop")
+            result += run_pass(arguments, "asyncio", "eager", "--only", "loop")
     sys.stderr.flush()
     print(result, flush=True)
     return result.exit_status

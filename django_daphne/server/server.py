@@ -53,7 +53,7 @@ class Server:
         log_access: Callable[[AccessRecord], None] | None = None,
         sockets: Sequence[BoundSocket] | None = None,
         reactor: Any = None,
-        eager: bool = True,
+        eager: bool = False,
         on_started: Hook | None = None,
         on_stopping: Hook | None = None,
     ) -> None:
@@ -61,7 +61,8 @@ class Server:
 
         ``log_access`` is called once for every finished request. ``sockets`` are what ``bind`` has
         returned before, for a caller that had to know the address first. ``reactor`` is Twisted's,
-        for endpoint strings. ``on_started`` is awaited after lifespan startup and before the first
+        for endpoint strings. ``eager`` starts the application within the read of a request and not
+        a turn of the loop later (Python 3.12). ``on_started`` is awaited after lifespan startup and before the first
         request, ``on_stopping`` after the last and before lifespan shutdown.
         """
         self._application = guarantee_single_callable(  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ class TasksTests(SimpleTestCase):
         self.addCleanup(self.loop.close)
         self.tasks = self.make()
 
-    def make(self, *, eager: bool = True) -> ApplicationTasks:
+    def make(self, *, eager: bool = False) -> ApplicationTasks:
         """Return an owner of tasks made on the loop."""
         return self.loop.call(lambda: ApplicationTasks(no_application, eager=eager))
 

@@ -56,7 +56,7 @@ def call(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def eager() -> bool:
     """Say whether this pass of the tests starts tasks eagerly."""
-    return os.environ.get("DAPHNE_TEST_START", "eager") == "eager"
+    return os.environ.get("DAPHNE_TEST_START") == "eager"
 
 
 class RunningServer:

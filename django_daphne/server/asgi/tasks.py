@@ -1,11 +1,12 @@
 """The one owner of application tasks.
 
-Theory of operation. A task starts eagerly where the interpreter can (Python 3.12): an application
-that answers at once then runs inside the read that brought its request, and never waits for a turn
-of the loop. Nothing may depend on it: a task is started only after the parser has returned, and its
-end is seen by ``HTTPCycle.run`` from the inside, not by a callback a turn later. Each task runs in
-a copy of the context in which the server was started, so no variable leaks from one request to
-another.
+Theory of operation. A task starts in the next turn of the loop, so that what was read of many
+connections is read first and then answered: each of the two goes faster when it is done many times
+in a row (docs/topics/performance.md). It may also start eagerly, where the interpreter can (Python
+3.12): within the read. Nothing may depend on which: a task is started only after the parser has
+returned, and its end is seen by ``HTTPCycle.run`` from the inside, not by a callback a turn later.
+Each task runs in a copy of the context in which the server was started, so no variable leaks from
+one request to another.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ CAN_START_EAGERLY = sys.version_info >= (3, 12)
 class ApplicationTasks:
     """Starts, counts and ends the tasks of one server's application.
 
-    Made on the loop's thread. ``eager`` false gives plain starts where eager ones are possible.
+    Made on the loop's thread. ``eager`` gives eager starts where they are possible.
     """
 
-    def __init__(self, application: ASGIApplication, *, eager: bool = True) -> None:
+    def __init__(self, application: ASGIApplication, *, eager: bool = False) -> None:
         self.application = application
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
