@@ -62,8 +62,8 @@ class Server:
         ``log_access`` is called once for every finished request. ``sockets`` are what ``bind`` has
         returned before, for a caller that had to know the address first. ``reactor`` is Twisted's,
         for endpoint strings. ``eager`` starts the application within the read of a request and not
-        a turn of the loop later (Python 3.12). ``on_started`` is awaited after lifespan startup and before the first
-        request, ``on_stopping`` after the last and before lifespan shutdown.
+        a turn of the loop later (Python 3.12). ``on_started`` is awaited after lifespan startup and
+        before the first request, ``on_stopping`` after the last and before lifespan shutdown.
         """
         self._application = guarantee_single_callable(  # type: ignore[no-untyped-call]
             application
