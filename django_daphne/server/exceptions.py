@@ -75,11 +75,10 @@ class PeerError(ServerError):
         self.headers = headers
 
 
-class WebSocketError(ServerError):
-    """The client of a WebSocket broke the protocol or a limit.
+class CodedError(ServerError):
+    """The client broke a rule, or a limit, that its protocol has a code for.
 
-    ``code`` is that of the close frame to answer with (RFC 6455, section 7.4); the text is for the
-    log.
+    ``code`` is that of the frame to answer with; the text is for the log.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -88,29 +87,16 @@ class WebSocketError(ServerError):
         self.reason = reason
 
 
-class HTTP2Error(ServerError):
-    """The client broke a rule of HTTP/2, or a limit, so that the connection cannot go on.
-
-    ``code`` is that of the GOAWAY frame to answer with (RFC 9113, section 7); the text is for the
-    log.
-    """
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+class WebSocketError(CodedError):
+    """The code is that of a close frame (RFC 6455, section 7.4)."""
 
 
-class StreamError(ServerError):
-    """The client broke a rule of HTTP/2 on one stream; the others go on.
+class HTTP2Error(CodedError):
+    """The connection cannot go on: the code is that of GOAWAY (RFC 9113, section 7)."""
 
-    ``code`` is that of the RST_STREAM frame to answer with (RFC 9113, section 7).
-    """
 
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+class StreamError(CodedError):
+    """One stream cannot go on, the others can: the code is that of RST_STREAM (section 7)."""
 
 
 class ApplicationError(ServerError, ValueError):

@@ -19,14 +19,18 @@ HOST: Final = re.compile(
 
 # RFC 9110, section 5.5: field values hold no controls but HTAB; CR, LF and NUL are the dangerous
 # ones. Applications are held to the same rule as clients.
-_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
+_MAX_LENGTH: Final = 2**63 - 1
 
 # Response fields that a protocol has a say in.
 HANDLED_FIELDS: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
 )
 # Response fields that are different each time.
-VARYING_FIELDS: Final = HANDLED_FIELDS | {b"set-cookie", b"location", b"etag", b"last-modified"}
+ONE_TIME_FIELDS: Final = frozenset((b"set-cookie", b"location", b"etag", b"last-modified"))
+VARYING_FIELDS: Final = HANDLED_FIELDS | ONE_TIME_FIELDS
 
 # What was checked before: the lower-case forms of names, and whole lines. Most responses of an
 # application have the same few, so writing one is mostly one look-up. Bounded in number and size.
@@ -46,7 +50,7 @@ def field_line(field: Header) -> tuple[bytes, bytes]:
     try:
         name, value = field
         lowered = _known_names.get(name) or _check_name(name)
-        forbidden = _FORBIDDEN_IN_VALUE.search(value)
+        forbidden = FORBIDDEN_IN_VALUE.search(value)
         line = b"%b: %b\r\n" % (name, value)
     except ApplicationError:
         raise
@@ -85,6 +89,13 @@ def _bad_field(field: object) -> ApplicationError:
                     f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`"
                 )
     return ApplicationError(f"A header must be a pair of byte strings, not {field!r}")
+
+
+def read_length(value: bytes) -> int | None:
+    """Return the number of a request's Content-Length; None unless it is plain, below 2**63."""
+    if _LENGTH.fullmatch(value) is None or int(value) > _MAX_LENGTH:
+        return None
+    return int(value)
 
 
 def has_token(value: bytes, token: bytes) -> bool:

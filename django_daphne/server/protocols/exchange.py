@@ -12,8 +12,10 @@ reach the one behind it.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from abc import ABC, abstractmethod
+from typing import Any, Final
 
+from ..exceptions import ApplicationError
 from ..interfaces import (
     AccessRecord,
     Admission,
@@ -22,6 +24,7 @@ from ..interfaces import (
     HTTPCycle,
     RequestHead,
 )
+from .responses import Response
 
 # nginx's status for a client that left before it was answered; only ever seen in the access log.
 _CLIENT_LEFT: Final = 499
@@ -41,12 +44,13 @@ class Sending(enum.Enum):
 READY, AWAITED, HELD, SENDING, ENDED = Sending
 
 
-class Exchange:
+class Exchange(ABC):
     """What every version of HTTP knows of a request: its cycle, its place, its line in the log."""
 
     # One is made for each request. What most requests do not need is set where they do.
     cycle: HTTPCycle | None = None
     state = READY
+    _response: Response[Any] | None = None
     _is_admitted = False
     _is_accounted = False
     _began = 0.0
@@ -60,12 +64,12 @@ class Exchange:
     @property
     def status(self) -> int | None:
         """Return the status of the response, None while there is none."""
-        raise NotImplementedError
+        return None if self._response is None else self._response.status
 
     @property
     def size(self) -> int:
-        """Return the bytes of body that were written."""
-        raise NotImplementedError
+        """Return the bytes of body that were taken of the application."""
+        return 0 if self._response is None else self._response.size
 
     def enter(self, admission: Admission) -> bool:
         """Count this request among those that run; false when there is no room for it."""
@@ -77,6 +81,10 @@ class Exchange:
         self.state = ENDED
         self.cycle = None
         self._account(status, "connected")
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End the exchange so that the client sees it was cut (``HTTPStream``)."""
 
     def leave_cycle(self) -> None:
         """Tell the cycle, once, that its exchange has ended early."""
@@ -97,6 +105,16 @@ class Exchange:
         self.cycle = None
         if self._is_admitted or self._context.log_access is not None:
             self._account(status)
+
+    def _judge(self, response: Response[Any], more: bool) -> None:
+        """Raise ApplicationError for a body that is over and not what was promised."""
+        if response.overflowed:
+            raise ApplicationError("Response body is longer than its Content-Length; it was cut")
+        if response.missing and not more:
+            self.abort()
+            raise ApplicationError(
+                f"Response body is {response.missing} bytes shorter than its Content-Length"
+            )
 
     def _account(self, status: int, event: Event | None = None) -> None:
         """Make room for another request, and write the access log, once."""

@@ -34,7 +34,7 @@ from .http11_body import BodyReader, ChunkedBody, LengthBody
 from .http11_exchange import UNREADABLE, HTTP11Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
-from .responses import ResponseWriter
+from .http11_response import ResponseWriter
 from .wire import OPEN, Wire
 
 # Requests started before other connections get their turn.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from ..exceptions import ApplicationError
 from ..interfaces import ConnectionContext, RequestHead
 from ..types import Headers
 from .exchange import HELD, SENDING, Exchange
-from .responses import ResponseWriter, error_page
+from .http11_response import ResponseWriter
+from .responses import error_page
 from .wire import Wire
 
 # Stands in for a request that could not be read, in its answer and in the access log.
@@ -41,7 +41,7 @@ class HTTP11Exchange(Exchange):
     """The wire's side of one request (``HTTPStream``)."""
 
     continue_is_due = False  # the client waits for a 100 before it sends the body
-    _writer: ResponseWriter | None = None
+    _response: ResponseWriter | None = None
 
     def __init__(
         self, request: RequestHead, owner: ExchangeOwner, wire: Wire, context: ConnectionContext
@@ -50,16 +50,6 @@ class HTTP11Exchange(Exchange):
         super().__init__(request, context)
         self._owner = owner
         self._wire = wire
-
-    @property
-    def status(self) -> int | None:
-        """Return the status of the response, None while there is none."""
-        return None if self._writer is None else self._writer.status
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of body that were written."""
-        return 0 if self._writer is None else self._writer.size
 
     # HTTPStream
 
@@ -72,7 +62,7 @@ class HTTP11Exchange(Exchange):
 
     def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
         """Hold the head back for the first body part."""
-        self._writer = ResponseWriter(
+        self._response = ResponseWriter(
             self.request, status, headers, trailers, self._context.default_headers
         )
         self.state = HELD
@@ -81,21 +71,21 @@ class HTTP11Exchange(Exchange):
 
     def send_body(self, data: bytes, more: bool) -> None:
         """Send a body part; the first takes the head with it."""
-        writer = self._writer
+        writer = self._response
         assert writer is not None
         if self.state is HELD:
             self.state = SENDING
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
         self._wire.write(writer.body(data, more))
-        if not (more or writer.missing or writer.overflowed or writer.trailers):
-            self._finish(writer)  # nearly always
-        elif not more or writer.overflowed:
-            self._end_body(writer)
+        if writer.ends_with(more):
+            self._finish(writer)
+        if writer.missing or writer.overflowed:
+            self._judge(writer, more)
 
     async def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
         """Send a part of a file as body."""
-        writer = self._writer
+        writer = self._response
         assert writer is not None
         if self.state is HELD:
             self.state = SENDING
@@ -106,12 +96,13 @@ class HTTP11Exchange(Exchange):
         if count:
             await self._wire.send_file(descriptor, offset, count)
         self._wire.write(behind)
-        if not more or writer.overflowed:
-            self._end_body(writer)
+        if writer.ends_with(more):
+            self._finish(writer)
+        self._judge(writer, more)
 
     def send_trailers(self, headers: Headers, more: bool) -> None:
         """Send trailer fields (RFC 9112, section 7.1.2)."""
-        writer = self._writer
+        writer = self._response
         assert writer is not None
         self._wire.write(writer.trailer_section(headers, more))
         if not more:
@@ -135,20 +126,6 @@ class HTTP11Exchange(Exchange):
     def resume_reading(self) -> None:
         """Read the body on."""
         self._owner.set_application_full(False)
-
-    # The end
-
-    def _end_body(self, writer: ResponseWriter) -> None:
-        """End a response whose body is over, or wrong."""
-        if writer.missing:
-            self.abort()
-            raise ApplicationError(
-                f"Response body is {writer.missing} bytes shorter than its Content-Length"
-            )
-        if not writer.trailers or writer.overflowed:
-            self._finish(writer)
-        if writer.overflowed:
-            raise ApplicationError("Response body is longer than its Content-Length; it was cut")
 
     def _finish(self, writer: ResponseWriter) -> None:
         """Go on after a complete response."""

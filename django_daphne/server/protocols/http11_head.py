@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 import httptools
 
 from ..exceptions import PeerError
-from ..headers import HOST, TOKEN, has_token
+from ..headers import HOST, TOKEN, has_token, read_length
 from ..interfaces import RequestHead
 from ..types import Header
 
@@ -39,8 +39,6 @@ _METHODS: Final = {
 # Visible ASCII but "#": a fragment is never sent (RFC 9112, section 3.2).
 _TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]+")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE)
-_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
-_MAX_LENGTH: Final = 2**63 - 1
 
 # llhttp is given this instead of the client's request line, which it does not have to judge.
 _PLAIN_LINE: Final = b"POST / HTTP/1.1\r\n"
@@ -249,9 +247,9 @@ def _frame(request: RequestHead, special: dict[bytes, bytes]) -> None:
             raise PeerError(400, "bad Transfer-Encoding")
         request.has_body = True
     elif length is not None:
-        if _LENGTH.fullmatch(length) is None or int(length) > _MAX_LENGTH:
+        request.content_length = read_length(length)
+        if request.content_length is None:
             raise PeerError(400, "bad Content-Length")
-        request.content_length = int(length)
         request.has_body = length != b"0"
     connection = special.get(b"connection")
     if connection is not None and connection != b"keep-alive":

@@ -15,6 +15,7 @@ from hpack.hpack import encode_integer
 from hpack.table import HeaderTable
 
 from ..exceptions import HTTP2Error
+from ..headers import ONE_TIME_FIELDS
 from ..types import Header
 from .http2_frames import ErrorCode
 from .http2_interfaces import Fields
@@ -28,7 +29,6 @@ _MAX_KNOWN_BLOCK: Final = 64
 # Fields that were written before, on any connection: bounded in number and bytes.
 _MAX_KNOWN_FIELDS: Final = 2048
 _MAX_KNOWN_VALUE: Final = 256
-_VARYING: Final = frozenset((b"etag", b"last-modified", b"location", b"set-cookie"))
 _NEVER_INDEXED: Final = frozenset((b"set-cookie",))
 
 _STATIC_FIELDS: Final = {
@@ -74,7 +74,7 @@ def write_field(field: Header) -> bytes:
     if name == b"content-length" and len(value) < 0x7F:
         return b"%b%c%b" % (_LENGTH_PREFIX, len(value), value)
     written = _write(name, value)
-    if name not in _VARYING and len(value) <= _MAX_KNOWN_VALUE:
+    if name not in ONE_TIME_FIELDS and len(value) <= _MAX_KNOWN_VALUE:
         if len(known_fields) >= _MAX_KNOWN_FIELDS:
             known_fields.clear()  # the dates of long ago
         known_fields[field] = written

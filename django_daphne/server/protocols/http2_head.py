@@ -13,7 +13,7 @@ from typing import Final
 
 from ..config import LimitsConfig
 from ..exceptions import PeerError, StreamError
-from ..headers import HOST, has_token
+from ..headers import FORBIDDEN_IN_VALUE, HOST, TOKEN, has_token, read_length
 from ..interfaces import RequestHead
 from ..types import Header
 from .http2_frames import ErrorCode
@@ -21,12 +21,8 @@ from .http2_interfaces import Fields
 
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN_IN_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # Visible ASCII but "#": a fragment is never sent (RFC 9113, section 8.3.1).
 _PATH: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*")
-_LENGTH: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
-_MAX_LENGTH: Final = 2**63 - 1
 _BLANKS: Final = b" \t"
 _UNDERSCORE: Final = ord("_")
 
@@ -119,7 +115,7 @@ class HeadReader:
             method = pseudo[b":method"]
         except KeyError:
             raise _malformed("no :method") from None
-        if _METHOD.fullmatch(method) is None:
+        if TOKEN.fullmatch(method) is None:
             raise _malformed("bad :method")
         protocol = pseudo.get(b":protocol")
         if protocol is not None and method != b"CONNECT":
@@ -161,13 +157,13 @@ class HeadReader:
         request.has_body = not ended
         length = special.get(b"content-length")
         if length is not None:
-            if _LENGTH.fullmatch(length) is None or int(length) > _MAX_LENGTH:
+            size = request.content_length = read_length(length)
+            if size is None:
                 raise _malformed("bad content-length")
-            request.content_length = int(length)
-            if ended and length != b"0":
+            if ended and size:
                 raise _malformed("content-length without a body")
             limit = self._limits.max_body_size
-            if limit is not None and int(length) > limit:
+            if limit is not None and size > limit:
                 raise PeerError(413, "content-length over max_body_size")
         te = special.get(b"te")
         if te is not None:
@@ -210,7 +206,7 @@ def check_field(name: bytes, value: bytes) -> None:
     """Raise StreamError for a field that is malformed (RFC 9113, section 8.2.1)."""
     if _NAME.fullmatch(name) is None:
         raise _malformed(f"bad field name {name!r}")
-    if _FORBIDDEN_IN_VALUE.search(value) is not None or value.strip(_BLANKS) != value:
+    if FORBIDDEN_IN_VALUE.search(value) is not None or value.strip(_BLANKS) != value:
         raise _malformed(f"bad value of {name!r}")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from ..exceptions import ApplicationError, ClientDisconnected, StreamError
+from ..exceptions import ClientDisconnected, StreamError
 from ..interfaces import ConnectionContext, HTTPCycle, RequestHead
 from ..types import Header, Headers
 from .exchange import ENDED, HELD, SENDING, Exchange
@@ -23,7 +23,7 @@ from .http2_head import check_trailers
 from .http2_interfaces import Engine, Fields
 from .http2_output import Output
 from .http2_priority import DEFAULT
-from .http2_response import Response, plain_fields
+from .http2_response import HTTP2Response, plain_fields
 from .http2_timeouts import StreamTimeouts
 from .responses import error_page
 
@@ -51,7 +51,7 @@ class HTTP2Stream(Exchange):
     # One is made for each request. What most requests do not need is set where they do.
     priority = DEFAULT
     is_queued = False
-    _response: Response | None = None
+    _response: HTTP2Response | None = None
     _received = 0
     _is_full = False  # the application: what comes is not credited
     _held = 0  # bytes that are not credited
@@ -78,16 +78,6 @@ class HTTP2Stream(Exchange):
         self.stream_id = stream_id
         self._remote_has_ended = remote_has_ended
         self._owner = owner
-
-    @property
-    def status(self) -> int | None:
-        """Return the status of the response, None while there is none."""
-        return None if self._response is None else self._response.status
-
-    @property
-    def size(self) -> int:
-        """Return the bytes of body that were taken of the application."""
-        return 0 if self._response is None else self._response.size
 
     # What the client sends.
 
@@ -171,7 +161,7 @@ class HTTP2Stream(Exchange):
 
     def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
         """Hold the head back for the first body part."""
-        self._response = Response(
+        self._response = HTTP2Response(
             self.request, status, headers, trailers, self._context.default_headers
         )
         self.state = HELD
@@ -187,8 +177,7 @@ class HTTP2Stream(Exchange):
         size = response.take(len(data))
         if size < len(data):
             data = data[:size]
-        over = not more or response.overflowed
-        last = over and not response.missing and (not response.trailers or response.overflowed)
+        last = response.ends_with(more)
         if head is not None:
             is_all = last and not data
             self._owner.engine.send_headers(self.stream_id, head, is_all)
@@ -196,8 +185,8 @@ class HTTP2Stream(Exchange):
                 self._sent_all()
         if self.state is not ENDED and (data or last):
             self._send(data, last)
-        if over:
-            self._end_body(response)
+        if response.missing or response.overflowed:
+            self._judge(response, more)
 
     async def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
         """Send a part of a file as body."""
@@ -210,11 +199,9 @@ class HTTP2Stream(Exchange):
         size = response.take(count)
         if size:
             await self._context.copy_file(self, descriptor, offset, size, _nothing)
-        over = not more or response.overflowed
-        if over and not response.missing and (not response.trailers or response.overflowed):
+        if response.ends_with(more):
             self._send(b"", True)
-        if over:
-            self._end_body(response)
+        self._judge(response, more)
 
     def send_trailers(self, headers: Headers, more: bool) -> None:
         """Send trailer fields, all in one frame behind the body."""
@@ -236,16 +223,6 @@ class HTTP2Stream(Exchange):
         """Reset the stream."""
         cycle, self.cycle = self.cycle, None
         self._owner.reset_stream(self, code, cycle)
-
-    def _end_body(self, response: Response) -> None:
-        """Judge a body that is over."""
-        if response.missing:
-            self.abort()
-            raise ApplicationError(
-                f"Response body is {response.missing} bytes shorter than its Content-Length"
-            )
-        if response.overflowed:
-            raise ApplicationError("Response body is longer than its Content-Length; it was cut")
 
     # Sending.
 
