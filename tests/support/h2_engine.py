@@ -31,7 +31,7 @@ from h2.settings import SettingCodes, Settings
 from hpack import HPACKError
 from hyperframe.frame import ExtensionFrame
 
-from django_daphne.server.exceptions import HTTP2Error
+from django_daphne.server.exceptions import HTTP2Error, StreamError
 from django_daphne.server.protocols import http2_frames as wire
 from django_daphne.server.protocols.http2 import HTTP2
 from django_daphne.server.protocols.http2_interfaces import Engine, Receiver
@@ -170,7 +170,10 @@ class H2Engine:
             self._write(self._connection.data_to_send())
         events = self._receive(frame)
         for event in events:
-            self._tell(event)
+            try:
+                self._tell(event)
+            except StreamError as error:
+                self._receiver.stream_failed(stream_id, error)
         if kind == wire.SETTINGS:
             self._has_settings = True
         elif not events and kind in MESSAGES and self._block is None:
@@ -244,7 +247,7 @@ class H2Engine:
                 receiver.reset_received(stream_id)
             case StreamReset(stream_id=int(stream_id), error_code=code):
                 assert code is not None
-                receiver.stream_failed(stream_id, code, "what h2 has reset")
+                raise StreamError(code, "what h2 has reset")
             case WindowUpdated(stream_id=int(stream_id)):
                 receiver.window_opened(stream_id)
             case RemoteSettingsChanged(changed_settings=changed):
@@ -273,9 +276,8 @@ class H2Engine:
             if kind != wire.DATA:
                 self._allowances.take("resets")
         else:
-            self._receiver.stream_failed(
-                stream_id, ErrorCodes.STREAM_CLOSED, "a frame behind the end of a stream"
-            )
+            error = StreamError(ErrorCodes.STREAM_CLOSED, "a frame behind the end of a stream")
+            self._receiver.stream_failed(stream_id, error)
 
     # Writing.
 

@@ -159,13 +159,9 @@ class HTTP2:
     def request_received(self, stream_id: int, fields: Fields, ended: bool) -> None:
         """Make ready for a request; it is started when everything was read."""
         if self._is_closing or not self._limit.has_room(len(self._streams) + len(self._discards)):
-            self.stream_failed(stream_id, ErrorCode.REFUSED_STREAM, "no more streams")
-            return
+            raise StreamError(ErrorCode.REFUSED_STREAM, "no more streams")
         try:
             request = self._heads.read(fields, ended)
-        except StreamError as error:
-            self.stream_failed(stream_id, error.code, error.reason)
-            return
         except PeerError as error:
             self._reject(self._add_stream(stream_id, refused_head(fields), ended), error)
             return
@@ -197,11 +193,8 @@ class HTTP2:
         stream = self._streams.get(stream_id)
         if stream is None:
             self._discards.end(stream_id)
-            return
-        try:
+        else:
             stream.trailers_received(fields)
-        except StreamError as error:
-            self.stream_failed(stream_id, error.code, error.reason)
 
     def body_received(self, stream_id: int, data: bytes, size: int, ended: bool) -> None:
         """Take a piece of a body."""
@@ -209,31 +202,30 @@ class HTTP2:
         if stream is None:
             self._discards.received(stream_id, size, ended)
             return
-        try:
-            stream.data_received(data, size, ended)
-        except StreamError as error:
-            self.stream_failed(stream_id, error.code, error.reason)
-            return
+        stream.data_received(data, size, ended)
         limit = self._context.config.limits.max_body_size
         if limit is not None and stream.received > limit and not stream.request.wants_websocket:
             self._reject(stream, PeerError(413, "request body over max_body_size"))
 
     def reset_received(self, stream_id: int) -> None:
         """Take note that the client gave a stream up."""
-        self._allowances.take("resets")
-        self._discards.end(stream_id)
-        stream = self._streams.pop(stream_id, None)
+        stream = self._take_out(stream_id)
         if stream is not None:
             self._leave(stream)
 
-    def stream_failed(self, stream_id: int, code: int, text: str) -> None:
+    def stream_failed(self, stream_id: int, error: StreamError) -> None:
         """Reset a stream for what the client did."""
-        self._allowances.take("resets")
-        self._discards.end(stream_id)
-        stream = self._streams.pop(stream_id, None)
-        self.engine.reset(stream_id, code)
+        logger.debug("HTTP/2 stream %d of %s: %s", stream_id, self._context.client, error)
+        stream = self._take_out(stream_id)
+        self.engine.reset(stream_id, error.code)
         if stream is not None:
             self._leave(stream)
+
+    def _take_out(self, stream_id: int) -> HTTP2Stream | None:
+        """Return a stream that is reset, unless it has ended; count the reset."""
+        self._allowances.take("resets")
+        self._discards.end(stream_id)
+        return self._streams.pop(stream_id, None)
 
     def window_opened(self, stream_id: int) -> None:
         """Let those send who could not."""

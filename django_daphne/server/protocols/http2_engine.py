@@ -5,10 +5,10 @@ answer is sent is ``http2``'s. The two know each other by ``http2_interfaces`` a
 
 Theory of operation. ``feed`` cuts frames out of what was read and hands each to the method for its
 kind, which calls the receiver. It raises HTTP2Error at the first frame that the connection cannot
-survive; what came before it has been handed over by then. A frame that is bad for its stream alone
-goes to the receiver as ``stream_failed``. A stream is kept from its HEADERS until both sides have
-ended it or one has reset it; of streams that ended nothing is kept but the highest number, and for
-a while that a reset of ours may cross with frames of the client.
+survive; what came before it has been handed over by then. A frame that is bad for its stream alone,
+in the eyes of the engine or of the receiver, ends as ``stream_failed``. A stream is kept from its
+HEADERS until both sides have ended it or one has reset it; of streams that ended nothing is kept
+but the highest number, and for a while that a reset of ours may cross with frames of the client.
 
 Settings and their rules, the windows of what is received and the error codes are h2's, as is HPACK;
 frames, states and the windows of what is sent are here, because a small request takes a sixth of
@@ -24,7 +24,7 @@ from h2.exceptions import FlowControlError, InvalidSettingsValueError
 from h2.settings import SettingCodes
 from h2.windows import WindowManager
 
-from ..exceptions import HTTP2Error
+from ..exceptions import HTTP2Error, StreamError
 from . import http2_frames as wire
 from .http2_fields import NO_TABLE, FieldReader
 from .http2_frames import ErrorCode
@@ -128,10 +128,13 @@ class FrameEngine(FrameWriter):
             if not self._has_settings and (kind != wire.SETTINGS or flags & wire.ACK):
                 raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "the first frame is no SETTINGS")
             stream_id &= wire.STREAM_MASK
-            if kind <= wire.CONTINUATION:
-                self._readers[kind](flags, stream_id, data[start:end])
-            else:
-                self._other(kind, stream_id, data[start:end])
+            try:
+                if kind <= wire.CONTINUATION:
+                    self._readers[kind](flags, stream_id, data[start:end])
+                else:
+                    self._other(kind, stream_id, data[start:end])
+            except StreamError as error:
+                self._receiver.stream_failed(stream_id, error)
         if offset < size:
             self._keep(data[offset:] if offset else data, needed)
 
@@ -192,13 +195,9 @@ class FrameEngine(FrameWriter):
                 raise HTTP2Error(ErrorCode.STREAM_CLOSED, "HEADERS on a stream that has ended")
             self._allowances.take("resets")  # one may have crossed with ours; reading is not free
         elif state.remote_has_ended:
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.STREAM_CLOSED, "HEADERS behind the end of a request"
-            )
+            raise StreamError(ErrorCode.STREAM_CLOSED, "HEADERS behind the end of a request")
         elif not ended:
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.PROTOCOL_ERROR, "trailers that do not end their request"
-            )
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, "trailers that do not end their request")
         else:
             self._remote_ended(stream_id, state)
             self._receiver.trailers_received(stream_id, fields)
@@ -219,9 +218,7 @@ class FrameEngine(FrameWriter):
             self._refuse_idle(stream_id, "DATA")
             self.credit(stream_id, size)
             if stream_id not in self._resets:
-                self._receiver.stream_failed(
-                    stream_id, ErrorCode.STREAM_CLOSED, "DATA behind the end of a request"
-                )
+                raise StreamError(ErrorCode.STREAM_CLOSED, "DATA behind the end of a request")
             return
         window = state.receive_window
         if window is None:
@@ -230,10 +227,7 @@ class FrameEngine(FrameWriter):
             window.window_consumed(size)
         except FlowControlError:
             self.credit(0, size)
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window"
-            )
-            return
+            raise StreamError(ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window") from None
         if ended:
             self._remote_ended(stream_id, state)
         self._receiver.body_received(stream_id, payload, size, ended)
@@ -243,13 +237,12 @@ class FrameEngine(FrameWriter):
         if state.has_ended:
             del self._streams[stream_id]
 
-    def _has_ended(self, stream_id: int) -> bool:
-        begun = stream_id & 1 and stream_id <= self.last_stream_id
-        return bool(begun) and stream_id not in self._streams
+    def _has_begun(self, stream_id: int) -> bool:
+        return bool(stream_id & 1) and stream_id <= self.last_stream_id
 
     def _refuse_idle(self, stream_id: int, kind: str) -> None:
         """Raise for a frame on a stream that has not begun."""
-        if stream_id > self.last_stream_id or not stream_id & 1:
+        if not self._has_begun(stream_id):
             raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, f"{kind} on a stream that has not begun")
 
     def _priority(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -257,13 +250,11 @@ class FrameEngine(FrameWriter):
         self._allowances.take("PRIORITY")
         if not stream_id:
             raise HTTP2Error(ErrorCode.PROTOCOL_ERROR, "PRIORITY on no stream")
-        if len(payload) == 5 or self._has_ended(stream_id):
-            return
-        if stream_id not in self._streams:  # it has not begun, and cannot be reset
-            raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
-        self._receiver.stream_failed(
-            stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size"
-        )
+        if len(payload) != 5:
+            if stream_id in self._streams:
+                raise StreamError(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
+            if not self._has_begun(stream_id):  # so it cannot be reset
+                raise HTTP2Error(ErrorCode.FRAME_SIZE_ERROR, "PRIORITY of a wrong size")
 
     def _reset(self, flags: int, stream_id: int, payload: bytes) -> None:
         wire.read_number(payload, "RST_STREAM")
@@ -343,13 +334,9 @@ class FrameEngine(FrameWriter):
         if state is None:
             self._refuse_idle(stream_id, "WINDOW_UPDATE")
         elif not increment:
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing"
-            )
+            raise StreamError(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
         elif state.send_window + increment > wire.MAX_WINDOW:
-            self._receiver.stream_failed(
-                stream_id, ErrorCode.FLOW_CONTROL_ERROR, "a window over 2^31-1"
-            )
+            raise StreamError(ErrorCode.FLOW_CONTROL_ERROR, "a window over 2^31-1")
         else:
             state.send_window += increment
             self._receiver.window_opened(stream_id)

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol, TypeAlias
 
+from ..exceptions import StreamError
 from ..types import Header
 
 Fields: TypeAlias = tuple[Header, ...]
 
 
 class Receiver(Protocol):
-    """What an engine says. Nothing of it may raise for what the client did but HTTP2Error."""
+    """What an engine says.
+
+    For what the client did it may raise HTTP2Error, and where a stream is named StreamError, which
+    comes back as ``stream_failed``.
+    """
 
     def request_received(self, stream_id: int, fields: Fields, ended: bool) -> None:
         """Take a request; ``ended`` says that it has no body."""
@@ -28,7 +33,7 @@ class Receiver(Protocol):
     def reset_received(self, stream_id: int) -> None:
         """Take note that the client gave a stream up."""
 
-    def stream_failed(self, stream_id: int, code: int, text: str) -> None:
+    def stream_failed(self, stream_id: int, error: StreamError) -> None:
         """Reset a stream whose frame broke a rule; it may have ended before."""
 
     def window_opened(self, stream_id: int) -> None:

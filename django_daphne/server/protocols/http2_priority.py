@@ -111,14 +111,15 @@ class SendQueue:
 
     def move(self, sender: Sender, priority: Priority) -> None:
         """Give a stream another priority."""
-        if sender.is_queued:
-            for line, turns in zip(self._lines, self._turns, strict=True):
-                line[:] = [item for item in line if item[1] is not sender]
-                if sender in turns:
-                    turns.remove(sender)
+        was_queued = sender.is_queued
+        if was_queued:
+            urgency, takes_turns = sender.priority
+            if takes_turns:
+                self._turns[urgency].remove(sender)
+            else:
+                self._lines[urgency].remove((sender.stream_id, sender))
             sender.is_queued = False
             self._size -= 1
-            sender.priority = priority
+        sender.priority = priority
+        if was_queued:
             self.add(sender)
-        else:
-            sender.priority = priority

@@ -52,12 +52,12 @@ class HTTP2Stream(Exchange):
     priority = DEFAULT
     is_queued = False
     _response: HTTP2Response | None = None
-    _received = 0
+    received = 0  # bytes of body
     _is_full = False  # the application: what comes is not credited
     _held = 0  # bytes that are not credited
     _kept: bytearray | None = None  # what comes after it is full
     _waiting: deque[bytes] | None = None
-    _waiting_size = 0
+    unsent = 0  # bytes of what waits
     _offset = 0  # of the first that waits, what was sent of it
     _is_last = False  # behind what waits comes the end
     _trailer_fields: list[Header] | None = None
@@ -70,27 +70,27 @@ class HTTP2Stream(Exchange):
         self,
         stream_id: int,
         request: RequestHead,
-        remote_has_ended: bool,
+        is_received: bool,
         owner: StreamOwner,
         context: ConnectionContext,
     ) -> None:
         super().__init__(request, context)
         self.stream_id = stream_id
-        self._remote_has_ended = remote_has_ended
+        self.is_received = is_received
         self._owner = owner
 
     # What the client sends.
 
     def data_received(self, data: bytes, size: int, ended: bool) -> None:
         """Take a piece of the body. Raises StreamError when it is not what was announced."""
-        self._received += len(data)
+        self.received += len(data)
         expected = self.request.content_length
         if expected is not None and (
-            self._received > expected or (ended and self._received < expected)
+            self.received > expected or (ended and self.received < expected)
         ):
             self._held += size
             raise StreamError(ErrorCode.PROTOCOL_ERROR, "a body that is not its content-length")
-        self._remote_has_ended = ended
+        self.is_received = ended
         if self._is_full or self._kept is not None:
             # Joined: as pieces, small frames would take many times their size.
             self._kept = self._kept or bytearray()
@@ -112,7 +112,7 @@ class HTTP2Stream(Exchange):
             return
         self._kept = None
         if self.cycle is not None:
-            self.cycle.body_received(bytes(kept), not self._remote_has_ended)
+            self.cycle.body_received(bytes(kept), not self.is_received)
         if not self._is_full:
             self.take_back()
 
@@ -120,16 +120,6 @@ class HTTP2Stream(Exchange):
         """Take the end of the body; nothing in ASGI takes the fields. Raises StreamError."""
         check_trailers(fields, self._context.config.limits.max_header_size)
         self.data_received(b"", 0, True)
-
-    @property
-    def is_received(self) -> bool:
-        """Return whether the client has sent all of its request."""
-        return self._remote_has_ended
-
-    @property
-    def received(self) -> int:
-        """Return the bytes of body that came."""
-        return self._received
 
     def pause_reading(self) -> None:
         """Credit no more until the application has taken what there is."""
@@ -143,7 +133,7 @@ class HTTP2Stream(Exchange):
             self.take_back()
         else:
             self._context.call_soon(self._deliver)
-        if not self._remote_has_ended and self.state is not ENDED:
+        if not self.is_received and self.state is not ENDED:
             self._owner.timeouts.expect_body(self, True)
 
     def take_back(self) -> None:
@@ -239,10 +229,10 @@ class HTTP2Stream(Exchange):
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(data)
-        self._waiting_size += len(data)
+        self.unsent += len(data)
         self._is_last = last
         owner.output.queue(self)
-        if self._waiting_size > self._context.config.limits.write_buffer_size:
+        if self.unsent > self._context.config.limits.write_buffer_size:
             self._pause()
 
     def send_frame(self) -> bool:
@@ -264,7 +254,7 @@ class HTTP2Stream(Exchange):
         else:
             piece = data[offset : offset + room]
             self._offset += room
-        self._waiting_size -= len(piece)
+        self.unsent -= len(piece)
         last = self._is_last and not waiting
         engine.send_data(self.stream_id, piece, last and self._trailer_fields is None)
         if self.is_blocked:
@@ -273,7 +263,7 @@ class HTTP2Stream(Exchange):
             self._send_trailers(self._trailer_fields)
         elif last:
             self._sent_all()
-        elif self._waiting_size <= self._context.config.limits.write_buffer_size // 4:
+        elif self.unsent <= self._context.config.limits.write_buffer_size // 4:
             self._resume()
         return bool(waiting)
 
@@ -310,11 +300,6 @@ class HTTP2Stream(Exchange):
         if self.state is ENDED:
             raise ClientDisconnected("the stream ended")
 
-    @property
-    def unsent(self) -> int:
-        """Return the bytes that wait."""
-        return self._waiting_size
-
     def _sent_all(self) -> None:
         """Go on behind a complete response."""
         response = self._response
@@ -337,7 +322,7 @@ class HTTP2Stream(Exchange):
     def leave(self) -> None:
         """End an exchange whose response will never be complete."""
         self._waiting = self._kept = None
-        self._waiting_size = 0
+        self.unsent = 0
         super().leave()
         if self._flow is not None:
             self._flow.resume()
