@@ -35,6 +35,7 @@ from .http11_exchange import UNREADABLE, HTTP11Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
 from .http11_response import ResponseWriter
+from .liveness import Idleness
 from .wire import OPEN, Wire
 
 # Requests started before other connections get their turn.
@@ -76,8 +77,8 @@ class HTTP11:
         self._advancing = self._is_behind = False  # behind: requests wait for their turn
         self._draining = self._eof = self.is_unusual = False
         self._head_is_timed = True
-        self._idle_since = 0.0
-        self._idleness_is_timed = False
+        keep_alive = self._timeouts.keep_alive_timeout
+        self._idleness = Idleness(self, context.clock.now, deadlines, keep_alive)
         deadlines.start("head", self._timeouts.header_timeout, self._head_timed_out)
 
     # What happened to the transport.
@@ -138,7 +139,7 @@ class HTTP11:
     def drain(self) -> None:
         """Finish the exchange that is under way, if there is one, then close."""
         self._draining = self.is_unusual = True
-        if self._reading is _HEAD and self._input.is_idle:
+        if self.is_idle:
             self._wire.close()
 
     # The request.
@@ -331,12 +332,7 @@ class HTTP11:
                 self._head_is_timed = True
                 self._deadlines.start("head", self._timeouts.header_timeout, self._head_timed_out)
         elif not self._head_is_timed:
-            # One deadline runs on, whatever comes in between; it looks when it comes.
-            self._idle_since = self._context.clock.now()
-            if not self._idleness_is_timed:
-                self._idleness_is_timed = True
-                timeout = self._timeouts.keep_alive_timeout
-                self._deadlines.start("keep-alive", timeout, self._keep_alive_timed_out)
+            self._idleness.begin()
 
     # Faults, and deadlines that have come.
 
@@ -375,18 +371,14 @@ class HTTP11:
         else:
             self._reject(PeerError(408, "header_timeout"))
 
-    def _keep_alive_timed_out(self) -> None:
-        """Close a connection that has been idle for so long; look again later at another."""
-        timeout = self._timeouts.keep_alive_timeout
-        if timeout is None:
-            return
-        left = timeout
-        if self._reading is _HEAD and self._input.is_idle:
-            left -= self._context.clock.now() - self._idle_since
-        if left > 0:
-            self._deadlines.start("keep-alive", left, self._keep_alive_timed_out)
-        else:
-            self._wire.close()
+    @property
+    def is_idle(self) -> bool:
+        """Return whether no request is under way (``IdleOwner``)."""
+        return self._reading is _HEAD and self._input.is_idle
+
+    def idle_timed_out(self) -> None:
+        """Close."""
+        self._wire.close()
 
     def _body_timed_out(self) -> None:
         self._reject(PeerError(408, "body_timeout"))

@@ -289,9 +289,9 @@ class HTTP2:
             self._limit.stream_ended(cycle)
 
     @property
-    def has_streams(self) -> bool:
-        """Return whether anything is being served."""
-        return bool(self._streams or self._discards)
+    def is_idle(self) -> bool:
+        """Return whether nothing is being served."""
+        return not (self._streams or self._discards)
 
     # The end of a stream.
 
@@ -331,7 +331,7 @@ class HTTP2:
 
     def _flushed(self) -> None:
         """Take note that what could be sent was, which may have ended the last stream."""
-        if not self.has_streams:
+        if self.is_idle:
             if self._is_closing:
                 self._wire.close()
             else:

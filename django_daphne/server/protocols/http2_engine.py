@@ -11,8 +11,8 @@ HEADERS until both sides have ended it or one has reset it; of streams that ende
 but the highest number, and for a while that a reset of ours may cross with frames of the client.
 
 Settings and their rules, the windows of what is received and the error codes are h2's, as is HPACK;
-frames, states and the windows of what is sent are here, because a small request takes a sixth of
-the time this way (docs/topics/http2.md).
+frames, states and the windows of what is sent are here, because the server takes a quarter of the
+processor time this way (docs/topics/performance.md).
 """
 
 from __future__ import annotations

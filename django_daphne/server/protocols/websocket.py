@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from ..exceptions import ApplicationError, WebSocketError
 from ..interfaces import AccessRecord, ByteStream, ConnectionContext, RequestHead, WebSocketCycle
 from .deadlines import Deadlines
+from .liveness import Heartbeat
 from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode_frame
 from .wire import OPEN, Wire
 
@@ -83,10 +84,12 @@ class WebSocket:
         self._flush_is_due = False
         self._code: int | None = None  # once the cycle was told
         self._sent = 0
-        self._began = self._heard = self._pinged = context.clock.now()
+        self._began = context.clock.now()
         wire.hand_over(self._write_timed_out)
         deadlines.start("lifetime", limits.websocket_timeout, self._lifetime_is_over)
-        deadlines.start("ping", limits.ping_interval, self._ping_is_due)
+        self._heartbeat = Heartbeat(
+            self, context.clock.now, deadlines, limits.ping_interval, limits.ping_timeout
+        )
         if wire.is_paused:
             wire.watch_progress()
         if early or wire.is_paused:
@@ -107,7 +110,7 @@ class WebSocket:
         if wire.state is not OPEN:
             wire.discard(len(data))
             return
-        self._heard = self._context.clock.now()
+        self._heartbeat.heard = self._context.clock.now()
         self._read(data)
 
     def eof_received(self) -> None:
@@ -246,7 +249,7 @@ class WebSocket:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
-            self._heard = self._context.clock.now()
+            self._heartbeat.heard = self._context.clock.now()
             self._read(None)
             if self._eof and not reader.is_paused:
                 self._eof = False
@@ -316,26 +319,22 @@ class WebSocket:
     def _lifetime_is_over(self) -> None:
         self._say_close(NORMAL)
 
-    def _ping_is_due(self) -> None:
-        """Send a ping to a client that has been silent for so long; look again later at another."""
-        interval = self._limits.ping_interval
-        if interval is None:
-            return
-        now = self._context.clock.now()
-        silence = now - self._heard
-        if silence < interval:
-            self._deadlines.start("ping", interval - silence, self._ping_is_due)
-            return
+    def ping(self) -> None:
+        """Send a ping (``PingOwner``)."""
         self._wire.write(encode_frame(PING, b""))
-        self._deadlines.start("ping", interval, self._ping_is_due)
-        if self._heard >= self._pinged:  # it is the first one without an answer
-            self._pinged = now
-            self._deadlines.start("pong", self._limits.ping_timeout, self._pong_timed_out)
 
-    def _pong_timed_out(self) -> None:
-        """Give up a client that said nothing since it was pinged, unless nobody listened."""
-        if self._heard >= self._pinged or self._reader.is_paused:
-            return
+    @property
+    def wants_pings(self) -> bool:
+        """Return true: an open WebSocket is there to be used at any time."""
+        return True
+
+    @property
+    def is_deaf(self) -> bool:
+        """Return whether reading is paused."""
+        return self._reader.is_paused
+
+    def ping_timed_out(self) -> None:
+        """Close the WebSocket of a client that said nothing since it was pinged."""
         logger.debug("WebSocket %a: no answer to a ping", self._request.target)
         self._wire.write(_close_frame(INTERNAL_ERROR, "ping timeout"))
         self._end(ABNORMAL)
