@@ -42,18 +42,17 @@ class ResponseWriter(Response[bytes]):
         trailers: bool,
         defaults: interfaces.DefaultHeaders,
     ) -> None:
-        """Raise ApplicationError for a field that cannot be sent.
-
-        ``trailers`` says that trailer fields may follow the body; the client takes them.
-        """
-        super().__init__(status, trailers)
+        """Raise ApplicationError for a field that cannot be sent."""
         self.close = not request.keep_alive
         self._defaults = defaults
         self._is_http11 = request.http_version == "1.1"
-        self._head = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        self._add_fields(headers, self._head, known_field_lines)
+        self._head = head = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
+        super().__init__(status, headers, trailers, head, known_field_lines)
         if request.method == "HEAD" or status in BODILESS:
             self.framing = Framing.NO_BODY
+
+    def _make_length(self, field: Header) -> bytes:
+        return b"%b: %b\r\n" % field
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> bytes:
         return line

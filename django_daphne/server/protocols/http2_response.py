@@ -32,11 +32,13 @@ class HTTP2Response(Response[Header]):
         defaults: interfaces.DefaultHeaders,
     ) -> None:
         """Raise ApplicationError for a field that cannot be sent."""
-        super().__init__(status, trailers)
         self.is_bodiless = status in BODILESS or request.method == "HEAD"
         self._defaults = defaults
         self._fields: list[Header] = [(b":status", b"%d" % status)]
-        self._add_fields(headers, self._fields, _known)
+        super().__init__(status, headers, trailers, self._fields, _known)
+
+    def _make_length(self, field: Header) -> Header:
+        return b"content-length", field[1]
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Header:
         value = bytes(field[1])

@@ -38,18 +38,21 @@ class Response(ABC, Generic[Piece]):
     _has_server = False
     _content_length: int | None = None
 
-    def __init__(self, status: int, trailers: bool) -> None:
-        """Make a response; ``trailers`` says that trailer fields may follow the body."""
-        self.status = status
-        self.trailers = trailers
-
-    def _add_fields(
-        self, headers: Headers, pieces: list[Piece], known: Mapping[Header, Piece]
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        trailers: bool,
+        pieces: list[Piece],
+        known: Mapping[Header, Piece],
     ) -> None:
         """Add a piece for each field; raise ApplicationError for one that cannot be sent.
 
-        ``known`` are pieces that were made before, of any response.
+        ``trailers`` says that trailer fields may follow the body; the client takes them. ``known``
+        are pieces that were made before, of any response.
         """
+        self.status = status
+        self.trailers = trailers
         for field in headers:
             try:
                 piece = known.get(field)
@@ -73,11 +76,15 @@ class Response(ABC, Generic[Piece]):
                 and self.status != 204
             ):
                 self._content_length = int(value)
-                return self._make_piece(b"content-length", field, b"%b: %b\r\n" % field)
+                return self._make_length(field)
         lowered, line = field_line(field)
         if lowered in self.handled_fields and not self._handle(lowered, field[1]):
             return None
         return self._make_piece(lowered, field, line)
+
+    @abstractmethod
+    def _make_length(self, field: Header) -> Piece:
+        """Return the piece of a Content-Length that is as it must be."""
 
     @abstractmethod
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Piece:
