@@ -10,13 +10,50 @@ from __future__ import annotations
 import contextlib
 import socket
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import h11
 
 Message = dict[str, Any]
+T = TypeVar("T", bound="Named")
+C = TypeVar("C", bound=type[Any])
+
+
+class Named(Protocol):
+    """What one test is made of."""
+
+    @property
+    def name(self) -> str:
+        """Return what tells it from the others."""
+
+    @property
+    def reason(self) -> str:
+        """Return what asks for the outcome: a section of a standard, for example."""
+
+
+def over(cases: Iterable[T], sent: Callable[[T], object]) -> Callable[[C], C]:
+    """Return a class decorator that adds a test method for each case, for ``judge`` to judge.
+
+    ``sent`` returns what the client of a case sends, for its docstring.
+    """
+
+    def fill(cls: C) -> C:
+        for case in cases:
+
+            def test(self: Any, case: T = case) -> None:
+                self.judge(case)
+
+            test.__name__ = f"test_{case.name}"
+            test.__qualname__ = f"{cls.__qualname__}.{test.__name__}"
+            test.__doc__ = f"The client sends {sent(case)} ({case.reason})."
+            setattr(cls, test.__name__, test)
+        return cls
+
+    return fill
+
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 

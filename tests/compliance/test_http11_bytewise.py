@@ -12,9 +12,9 @@ from django.test import tag
 
 from tests.support.memory import MemoryClient, MemoryServer
 
-from . import Case, Channel
+from . import Case, Channel, over
 from .http11_corpus import CASES
-from .test_http11_corpus import Application, CorpusTests, over
+from .test_http11_corpus import Application, CorpusTests, sent
 
 
 class BytewiseChannel:
@@ -33,7 +33,7 @@ class BytewiseChannel:
 
 
 @tag("loop")
-@over(case for case in CASES if not case.whole)
+@over((case for case in CASES if not case.whole), sent)
 class BytewiseCorpusTests(CorpusTests):
     """The whole corpus in memory, a byte at a time."""
 

@@ -28,7 +28,7 @@ from tests.support.http2_frames import (
     window_frame,
 )
 
-from . import PROBE_PATH, TIMEOUT, ResponseReader, SocketChannel, request
+from . import PROBE_PATH, TIMEOUT, ResponseReader, SocketChannel, over, request
 from .http2 import Gate, HTTP2TestCase, Receive, Send, answer, read_body
 from .http2_frames import CASES, Case
 
@@ -121,26 +121,11 @@ class CaseTestCase(HTTP2TestCase):
             pass
         self.assert_served(client)
 
-    @classmethod
-    def add(cls, case: Case) -> None:
-        """Add the test method of a case."""
-
-        def test(self: CaseTestCase, case: Case = case) -> None:
-            self.judge(case)
-
-        test.__name__ = f"test_{case.name}"
-        test.__qualname__ = f"{cls.__qualname__}.{test.__name__}"
-        test.__doc__ = f"The client sends {case.wire[:40].hex()} ({case.reason})."
-        setattr(cls, test.__name__, test)
-
 
 @tag("loop")
+@over(CASES, lambda case: case.wire[:40].hex())
 class CaseTests(CaseTestCase):
     """Every case, each on a connection of its own."""
-
-
-for _case in CASES:
-    CaseTests.add(_case)
 
 
 @tag("loop")

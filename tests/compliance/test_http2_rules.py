@@ -20,6 +20,7 @@ from tests.support.http2_frames import (
     reset_frame,
 )
 
+from . import over
 from .http2 import (
     HTTP2TestCase,
     Receive,
@@ -109,22 +110,8 @@ class RuleTestCase(HTTP2TestCase):
             self.assertEqual([tuple(pair) for pair in headers], [*rule.headers])
 
 
-def over_rules(cls: type[RuleTestCase]) -> type[RuleTestCase]:
-    """Add one test method for each rule."""
-    for rule in RULES:
-
-        def test(self: RuleTestCase, rule: Rule = rule) -> None:
-            self.judge(rule)
-
-        test.__name__ = f"test_{rule.name}"
-        test.__qualname__ = f"{cls.__qualname__}.{test.__name__}"
-        test.__doc__ = f"The client sends {str(rule.fields)[:100]} ({rule.reason})."
-        setattr(cls, test.__name__, test)
-    return cls
-
-
 @tag("loop")
-@over_rules
+@over(RULES, lambda rule: str(rule.fields)[:100])
 class RuleTests(RuleTestCase):
     """Every rule, each on a connection of its own."""
 
