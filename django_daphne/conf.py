@@ -11,7 +11,16 @@ from typing import Any, Final, Literal
 
 from django.conf import settings
 
-from .server import ConfigurationError, Group, Layer, Resolved, all_options, option, resolve
+from .server import (
+    ConfigurationError,
+    Group,
+    Layer,
+    Resolved,
+    all_options,
+    option,
+    resolve,
+    timeout,
+)
 
 # THREADS_TOTAL, where the project does not say, for each of THREADS.
 TOTAL_FOR_EACH: Final = 4
@@ -47,8 +56,24 @@ class DjangoConfig(Group, title="Django"):
     )
 
 
+class DevelopmentConfig(Group, title="Development"):
+    """Say what runserver, and rundaphne with --reload, do for a developer."""
+
+    reload_include: tuple[str, ...] = option(
+        (),
+        help="A file whose change starts the server again, as that of a module does; or a glob such"
+        " as templates/**/*.html. BASE_DIR is where relative ones begin.",
+        path=True,
+        rule=all,
+        allowed="a list of paths or globs",
+    )
+    blocked_loop_time: float | None = timeout(
+        0.25, "The time the event loop may be blocked.", "a warning with the stack"
+    )
+
+
 # Groups that only Django needs, and every option that a project can set.
-GROUPS: Final = (DjangoConfig,)
+GROUPS: Final = (DjangoConfig, DevelopmentConfig)
 OPTIONS: Final = all_options(GROUPS)
 
 

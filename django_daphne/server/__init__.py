@@ -33,7 +33,7 @@ from .exceptions import (
     ServerError,
 )
 from .interfaces import AccessRecord
-from .options import Group, Problem, option
+from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .resolution import (
     Resolved,
@@ -116,6 +116,7 @@ __all__ = [
     "resolve",
     "run",
     "set_up_access_log",
+    "timeout",
 ]
 
 
