@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, Final, Literal
 
 from django.conf import settings
@@ -56,6 +57,11 @@ class DjangoConfig(Group, title="Django"):
     )
 
 
+def _is_pattern(value: str) -> bool:
+    """Tell whether a path can be looked for: "**" stands for folders, and for whole ones."""
+    return bool(value) and all(part == "**" or "**" not in part for part in PurePath(value).parts)
+
+
 class DevelopmentConfig(Group, title="Development"):
     """Say what runserver, and rundaphne with --reload, do for a developer."""
 
@@ -64,8 +70,8 @@ class DevelopmentConfig(Group, title="Development"):
         help="A file whose change starts the server again, as that of a module does; or a glob such"
         " as templates/**/*.html. BASE_DIR is where relative ones begin.",
         path=True,
-        rule=all,
-        allowed="a list of paths or globs",
+        rule=lambda values: all(map(_is_pattern, values)),
+        allowed='a list of paths or globs, "**" a part of its own',
     )
     blocked_loop_time: float | None = timeout(
         0.25, "The time the event loop may be blocked.", "a warning with the stack"
@@ -108,9 +114,18 @@ def use_config(resolved: Resolved) -> Resolved:
 
 def get_django_config() -> DjangoConfig:
     """Return how Django's requests are run: as the command says, or the project."""
-    resolved = _in_use[0] if _in_use else get_config()
-    found: DjangoConfig = resolved.extra[DjangoConfig]
+    found: DjangoConfig = _get_in_use().extra[DjangoConfig]
     return found
+
+
+def get_development_config() -> DevelopmentConfig:
+    """Return what is done for the developer: as the command says, or the project."""
+    found: DevelopmentConfig = _get_in_use().extra[DevelopmentConfig]
+    return found
+
+
+def _get_in_use() -> Resolved:
+    return _in_use[0] if _in_use else get_config()
 
 
 _in_use: list[Resolved] = []

@@ -48,15 +48,17 @@ from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
-    from .process import ServerProcess, keep_what_is_loaded, run
+    from .process import ServerProcess, activated, keep_what_is_loaded, run
     from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
-    from .sockets import bind
+    from .sockets import BoundSocket, bind
     from .tls import check_certificates
 
 _WHAT_SERVES = {
+    "BoundSocket": ".sockets",
     "Server": ".server",
     "ServerProcess": ".process",
+    "activated": ".process",
     "bind": ".sockets",
     "check_certificates": ".tls",
     "forward_twisted_log": ".reactor",
@@ -72,6 +74,7 @@ __all__ = [
     "AccessLog",
     "AccessRecord",
     "ApplicationError",
+    "BoundSocket",
     "ClientDisconnected",
     "ConfigurationError",
     "Group",
@@ -95,6 +98,7 @@ __all__ = [
     "TLSConfig",
     "TimeoutConfig",
     "WebSocketConfig",
+    "activated",
     "add_arguments",
     "add_dry_run_arguments",
     "all_options",

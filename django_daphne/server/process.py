@@ -51,6 +51,7 @@ class ServerProcess:
         self._announce = announce
         self._with_signals = handle_signals
         self._options = options
+        self.graceful_timeout = config.timeouts.graceful_timeout  # looked at when it stops
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._server: Server
@@ -72,7 +73,7 @@ class ServerProcess:
                 self._application, self._config, reactor=twisted_reactor, **self._options
             )
             is_bound = self._options.get("sockets") is not None
-            self._server.bind(() if is_bound else self._activated())
+            self._server.bind(() if is_bound else activated(self._config))
             # Without a run of its own the reactor counts as running and its thread pool works,
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
@@ -81,12 +82,6 @@ class ServerProcess:
         finally:
             self._loop = None
             _close(loop, twisted_reactor)
-
-    def _activated(self) -> list[tuple[int, str]]:
-        """Return what systemd has opened for this process."""
-        # Twisted has an endpoint of its own for them.
-        is_named = any("systemd:" in endpoint for endpoint in self._config.listen.endpoint)
-        return [] if is_named else take_sockets(os.environ)
 
     def stop(self) -> None:
         """Stop gracefully; called again, at once."""
@@ -118,7 +113,7 @@ class ServerProcess:
             await stopping
             manager.stopping()
             logger.info("Stopping: waiting for running requests")
-            await self._server.stop(self._config.timeouts.graceful_timeout)
+            await self._server.stop(self.graceful_timeout)
         finally:
             if restore is not None:
                 restore()
@@ -170,6 +165,16 @@ class ServerProcess:
     def _on_raw_signal(self, number: int, frame: object) -> None:
         self.received_signal = signal.Signals(number)
         self.stop()
+
+
+def activated(config: ServerConfig) -> list[tuple[int, str]]:
+    """Return descriptors and names of what systemd has opened for this process, as ``bind`` asks.
+
+    They are given once: the environment does not name them afterwards.
+    """
+    # Twisted has an endpoint of its own for them.
+    is_named = any("systemd:" in endpoint for endpoint in config.listen.endpoint)
+    return [] if is_named else take_sockets(os.environ)
 
 
 def keep_what_is_loaded() -> None:

@@ -66,6 +66,7 @@ class BoundSocket:
         path: tuple[Path, int] | None = None,
         *,
         is_insecure: bool = False,
+        is_plain: bool = False,
     ) -> None:
         """Take a socket that listens; ``path`` is a unix socket's of ours, with its inode."""
         sock.setblocking(False)
@@ -73,7 +74,7 @@ class BoundSocket:
         self.description = description
         self.proxy_protocol = proxy_protocol
         self.is_insecure = is_insecure
-        self.is_plain = is_insecure or path is not None
+        self.is_plain = is_plain or is_insecure or path is not None
         self._path = path
         name = sock.getsockname()
         # Host and port, None for a unix socket.
@@ -95,6 +96,31 @@ class BoundSocket:
         """Remove what is left of it."""
         self.remove_path()
         self.socket.close()
+
+    def hand_down(self) -> dict[str, Any]:
+        """Let child processes inherit it; return what makes it again there, for ``take_over``."""
+        self.socket.set_inheritable(True)
+        return {
+            "descriptor": self.socket.fileno(),
+            "description": self.description,
+            "proxy_protocol": self.proxy_protocol,
+            "is_insecure": self.is_insecure,
+            "is_plain": self.is_plain,
+        }
+
+    @classmethod
+    def take_over(cls, descriptor: int, **parts: Any) -> BoundSocket:
+        """Return a socket that the parent process has handed down.
+
+        It is a duplicate: what was inherited stays open for the next that takes over, and ends with
+        the process.
+        """
+        inherited = socket.socket(fileno=descriptor)
+        try:
+            inherited.set_inheritable(False)
+            return cls(inherited.dup(), **parts)
+        finally:
+            inherited.detach()
 
 
 def bind(listen: ListenConfig, activated: Sequence[tuple[int, str]] = ()) -> list[BoundSocket]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from django.test import SimpleTestCase
 
-from django_daphne.management.development_server import DevelopmentServer
+from django_daphne.management.development_server import DevelopmentServer, development_config
+from django_daphne.management.serving import DevelopmentProcess
 from django_daphne.server import ServerConfig
 
 
@@ -21,7 +22,7 @@ class BindTests(SimpleTestCase):
         """Make a server; its socket is closed with the test."""
 
         class Server(DevelopmentServer):
-            config = ServerConfig().replace(**values)
+            config = development_config(ServerConfig().replace(**values))
             options = {}  # noqa: RUF012 - declared in the base
 
         server = Server((host, port), None, ipv6=ipv6)
@@ -67,9 +68,9 @@ class BindTests(SimpleTestCase):
             server = self.make("127.0.0.1", 0, unix_socket=path, endpoint=("tcp:80",))
             self.assertFalse(Path(path).exists())
         self.assertEqual(len(server._sockets), 1)
-        self.assertEqual(server._config.listen.endpoint, ())
+        self.assertEqual(server.config.listen.endpoint, ())
 
     def test_end_without_server(self):
         """The process ends before anything was served."""
-        self.assertIsNone(DevelopmentServer._serving)
-        DevelopmentServer.end(0)
+        self.assertIsNone(DevelopmentProcess._current)
+        DevelopmentProcess.leave(0)

@@ -296,10 +296,38 @@ class DrainTests(WireTestCase):
         self.drain(client)
         self.assert_ends(client)
 
-    def test_fresh(self):
-        """The client has connected and said nothing yet."""
+    def test_pipelined(self):
+        """The client's next request has come, and nobody has looked at it yet."""
+        puppet = Puppet()
+        client = self.connect(puppet)
+        client.send(GET)
+        puppet.calls[0].answer()
+        client.responses()
+        client.server.call(lambda: (client.connection.drain(), client.transport.arrive(GET)))
+        puppet.calls[1].answer()
+        (response,) = client.responses()
+        self.assertEqual(response.headers[b"connection"], b"close")
+        self.assert_ends(client)
+
+    def test_new(self):
+        """The client has connected and said nothing yet; its first request is served."""
+        puppet = Puppet()
+        client = self.connect(puppet)
+        self.drain(client)
+        self.assert_open(client)
+        client.send(GET)
+        puppet.calls[0].answer()
+        (response,) = client.responses()
+        self.assertEqual(response.headers[b"connection"], b"close")
+        self.assert_ends(client)
+
+    def test_new_and_silent(self):
+        """The client has connected and says nothing for a while."""
         client = self.connect(Puppet())
         self.drain(client)
+        client.server.wait(0.4)
+        self.assert_open(client)
+        client.server.wait(0.1 + RESOLUTION)
         self.assert_ends(client)
 
     def test_running(self):

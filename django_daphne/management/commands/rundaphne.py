@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -15,13 +16,16 @@ from django.core.management.base import BaseCommand, CommandError
 from ...asgi import load_application
 from ...handlers import prepare
 from ...server import (
+    BoundSocket,
     ConfigurationError,
     LifespanFailure,
     ListenError,
     Resolved,
     Server,
     ServerConfig,
+    activated,
     add_dry_run_arguments,
+    bind,
     check_certificates,
     describe,
     keep_what_is_loaded,
@@ -32,7 +36,10 @@ from ...server import (
     set_up_access_log,
 )
 from ...signals import send_started, send_stopping
+from .. import inheritance
+from ..keeper import Keeper, debug_hosts
 from ..options import add_server_arguments, get_command_config
+from ..serving import INTERRUPT_TIMEOUT, DevelopmentProcess, serve_and_watch
 
 # Of Django's deployment checks those that no production site can do without: the SECRET_KEY was
 # made for development, ALLOWED_HOSTS is empty. "check --deploy" has the others.
@@ -47,31 +54,52 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add every flag of the server."""
         add_dry_run_arguments(parser)
+        parser.add_argument(
+            "--reload",
+            action="store_true",
+            help="Start again when a file of the project changes; for development.",
+        )
         add_server_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve; the system checks have passed."""
+        if options["reload"]:
+            options.setdefault("graceful_timeout", INTERRUPT_TIMEOUT)
         resolved = get_command_config(options)
         if options["print_config"]:
             self._print_config(resolved)
             return
-        self._set_up_logging(resolved.config, options["verbosity"])
-        if options["verbosity"]:
+        verbosity = options["verbosity"]
+        self._set_up_logging(resolved.config, verbosity)
+        heritage = inheritance.get()
+        if heritage is not None:
+            serve_and_watch(
+                self._serve_development,
+                config=resolved.config,
+                sockets=heritage.take_over(),
+                verbosity=verbosity,
+            )
+        if verbosity:
             self._warn_of_development_settings()
         for warning in resolved.warnings:
             self._warn(warning)
-        try:
-            application = load_application()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
         if options["check"]:
+            self._load()
             try:
                 check_certificates(resolved.config)
             except ConfigurationError as error:
                 raise CommandError(str(error)) from error
             self.stdout.write("The configuration is valid and the application loads.")
-            return
-        self._serve(prepare(application), resolved.config, options["verbosity"])
+        elif options["reload"]:
+            sys.exit(self._keep(resolved.config))
+        else:
+            self._serve(self._load(), resolved.config, verbosity)
+
+    def _load(self) -> Any:
+        try:
+            return prepare(load_application())
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
 
     def _warn_of_development_settings(self) -> None:
         if settings.DEBUG:
@@ -95,18 +123,51 @@ class Command(BaseCommand):
         raise_descriptor_limit()
         keep_what_is_loaded()
         try:
-            run(
-                application,
-                config,
-                log_access=set_up_access_log(config, sys.stdout if verbosity else None),
-                announce=self._announce if verbosity else None,
-                on_started=send_started,
-                on_stopping=send_stopping,
-            )
+            run(application, config, **self._server_options(config, verbosity))
         except (ConfigurationError, ListenError) as error:
             raise CommandError(str(error)) from error
         except LifespanFailure as error:
             raise CommandError(str(error), returncode=error.exit_status) from error
+
+    def _server_options(self, config: ServerConfig, verbosity: int) -> dict[str, Any]:
+        return {
+            "log_access": set_up_access_log(config, sys.stdout if verbosity else None),
+            "announce": self._announce if verbosity else None,
+            "on_started": send_started,
+            "on_stopping": send_stopping,
+        }
+
+    def _keep(self, config: ServerConfig) -> int:
+        """Bind, and see that one process after another serves; return the exit status."""
+        if config.listen.endpoint:
+            raise CommandError(
+                "--reload: nobody can keep an --endpoint open; expected --bind, --unix-socket, --fd"
+                " or a port."
+            )
+        try:
+            sockets = bind(config.listen, activated(config))
+        except ListenError as error:
+            raise CommandError(str(error)) from error
+        return Keeper(sockets, hosts=debug_hosts()).run()
+
+    def _serve_development(
+        self,
+        *,
+        config: ServerConfig,
+        sockets: list[BoundSocket],
+        on_loaded: Callable[[], object],
+        verbosity: int,
+    ) -> None:
+        """Serve below a keeper."""
+        application = self._load()
+        process = DevelopmentProcess(
+            application, config, sockets=sockets, **self._server_options(config, verbosity)
+        )
+        on_loaded()
+        try:
+            process.run()
+        except (ConfigurationError, LifespanFailure) as error:
+            raise CommandError(str(error)) from error
 
     def _announce(self, server: Server) -> None:
         for description in server.descriptions:

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
 from django.core.management.commands.runserver import Command as DjangoRunserver
+from django.utils.autoreload import autoreload_started
 
 from ... import __version__
 from ...asgi import load_application
-from ...conf import DjangoConfig
+from ...autoreload import watch_included
+from ...conf import DevelopmentConfig, DjangoConfig
 from ...handlers import make_static_files_handler, prepare
 from ...server import (
     AccessRecord,
+    BoundSocket,
     HTTPConfig,
     LimitsConfig,
     ProcessConfig,
+    ServerConfig,
     TimeoutConfig,
     WebSocketConfig,
 )
-from .. import console
-from ..development_server import GRACEFUL_TIMEOUT, DevelopmentServer
+from .. import console, inheritance
+from ..development_server import DevelopmentServer, bind_address, development_config
+from ..keeper import Keeper, debug_hosts
 from ..options import add_server_arguments, get_command_config
+from ..serving import INTERRUPT_TIMEOUT, serve_and_watch
 
 _GROUPS = (
     *(HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig),
-    DjangoConfig,
+    *(DjangoConfig, DevelopmentConfig),
 )
+# What Django says, too, where a port cannot be had.
+_BIND_ERRORS: Final = {
+    errno.EACCES: "You don't have permission to access that port.",
+    errno.EADDRINUSE: "That port is already in use.",
+    errno.EADDRNOTAVAIL: "That IP address can't be assigned to.",
+}
 
 
 def _next_runserver() -> type[DjangoRunserver]:
@@ -76,26 +89,50 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         add_server_arguments(parser, _GROUPS)
 
     def run(self, **options: Any) -> None:
-        """Choose the server before the autoreloader takes over, and end it afterwards."""
+        """Serve in this process; or keep the sockets for those below, of which one serves."""
         if not options["use_asgi"]:
+            autoreload_started.connect(watch_included)
             super().run(**options)
             return
         # What the settings say of it is meant for production.
-        options.setdefault("graceful_timeout", GRACEFUL_TIMEOUT)
-        resolved, log_access = get_command_config(options), self.log_access
+        options.setdefault("graceful_timeout", INTERRUPT_TIMEOUT)
+        config = development_config(get_command_config(options).config)
+        heritage = inheritance.get()
+        if not options["use_reloader"]:
+            self._serve(config=config, **options)
+        elif heritage is None:
+            sys.exit(self._keep(config))
+        else:
+            inherited = heritage.take_over()
+            config = heritage.configure(config)
+            serve_and_watch(self._serve, config=config, inherited=inherited, **options)
 
-        class CommandServer(DevelopmentServer):
-            config = resolved.config
-            options = {"log_access": log_access}  # noqa: RUF012 - declared in the base
+    def _serve(
+        self,
+        *,
+        config: ServerConfig,
+        inherited: list[BoundSocket] | None = None,
+        on_loaded: Callable[[], object] = lambda: None,
+        **options: Any,
+    ) -> None:
+        """Check the project and serve it, as Django does."""
+        attributes = {
+            "config": config,
+            "inherited": inherited,
+            "on_loaded": staticmethod(on_loaded),
+            "options": {"log_access": self.log_access},
+        }
+        self.server_cls = type("CommandServer", (DevelopmentServer,), attributes)
+        self.inner_run(None, **options)
 
-        self.server_cls = CommandServer
+    def _keep(self, config: ServerConfig) -> int:
+        """Bind, and see that one process after another serves; return the exit status."""
         try:
-            super().run(**options)
-        except SystemExit as leaving:
-            # To be started again, the autoreloader ends its process with a status of its own.
-            DevelopmentServer.end(leaving.code if isinstance(leaving.code, int) else 0)
-            raise
-        DevelopmentServer.end(0)
+            sockets = bind_address(config, self.addr, int(self.port), self.use_ipv6)
+        except OSError as error:
+            self.stderr.write(f"Error: {_BIND_ERRORS.get(error.errno or 0, error)}")
+            return 1
+        return Keeper(sockets, hosts=debug_hosts()).run()
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """Return what is served: the ASGI application, or with --noasgi the WSGI one."""
@@ -105,6 +142,9 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             application = prepare(self.get_application(options))
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            # Django would take it for trouble with the port, and say no more than its text.
+            raise RuntimeError(f"The application cannot be loaded: {error}") from error
         # Without the staticfiles app there is no such option.
         serves_static = options.get("use_static_handler", False) and (
             settings.DEBUG or options.get("insecure_serving", False)

@@ -40,6 +40,8 @@ from .wire import OPEN, Wire
 
 # Requests started before other connections get their turn.
 _MAX_STARTS: Final = 16
+# Seconds that a client has for its first request when the server stops.
+_FIRST_REQUEST_TIMEOUT: Final = 0.5
 
 
 class Reading(enum.Enum):
@@ -137,10 +139,12 @@ class HTTP11:
             self._context.call_soon(self._advance)
 
     def drain(self) -> None:
-        """Finish the exchange that is under way, if there is one, then close."""
+        """Finish the exchange that is under way, or is about to be on a new connection; close."""
         self._draining = self.is_unusual = True
-        if self.is_idle:
-            self._wire.close()
+        if self.is_idle and self._head_is_timed:
+            self._deadlines.start("first", _FIRST_REQUEST_TIMEOUT, self.idle_timed_out)
+        elif self.is_idle:
+            self._close_soon()
 
     # The request.
 
@@ -256,10 +260,8 @@ class HTTP11:
         """Pause or resume reading the body, for an application that is slower than the client."""
         self._application_is_full = full
         if self._reading is _BODY:
-            if full:
-                self._deadlines.cancel("body")
-            else:
-                self._deadlines.start("body", self._timeouts.body_timeout, self._body_timed_out)
+            timeout = None if full else self._timeouts.body_timeout
+            self._deadlines.start("body", timeout, self._body_timed_out)
             self._update_reading()
 
     def _cannot_go_on(self) -> bool:
@@ -324,8 +326,10 @@ class HTTP11:
     def _wait_for_head(self) -> None:
         """Wait for the rest of a head, or for the next request."""
         idle = self._input.is_idle
-        if self._eof or (self._draining and idle):
+        if self._eof:
             self._wire.close()
+        elif self._draining and idle:
+            self._close_soon()
         elif not idle:
             # Once for the whole head: a client that sends a byte at a time gains nothing.
             if not self._head_is_timed:
@@ -333,6 +337,10 @@ class HTTP11:
                 self._deadlines.start("head", self._timeouts.header_timeout, self._head_timed_out)
         elif not self._head_is_timed:
             self._idleness.begin()
+
+    def _close_soon(self) -> None:
+        """Close, unless a request has come: the loop looks once more between the two calls."""
+        self._context.call_soon(self._context.call_soon, self.idle_timed_out)
 
     # Faults, and deadlines that have come.
 
@@ -351,8 +359,7 @@ class HTTP11:
         if self._reading is _HEAD:
             self._reading = _DISCARD  # the connection is not used again
         exchange.leave_cycle()
-        text = error.reason if error.status == 503 else ""
-        exchange.refuse(error.status, text, error.headers)
+        exchange.refuse(error.status, error.reason if error.status == 503 else "", error.headers)
 
     def give_up(self) -> None:
         """Reset the connection."""
@@ -377,8 +384,9 @@ class HTTP11:
         return self._reading is _HEAD and self._input.is_idle
 
     def idle_timed_out(self) -> None:
-        """Close."""
-        self._wire.close()
+        """Close, unless a request has come."""
+        if self.is_idle:
+            self._wire.close()
 
     def _body_timed_out(self) -> None:
         self._reject(PeerError(408, "body_timeout"))
