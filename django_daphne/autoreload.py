@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -95,7 +94,7 @@ class FileWatch:
         return Change(path, is_early=True) if is_early else None
 
 
-class Reloader(autoreload.BaseReloader):
+class StatReloader(autoreload.BaseReloader):
     """Looks at the files once a second, and at once when the operating system says so."""
 
     def __init__(self, watch: FileWatch, early_restarts: int = 0) -> None:
@@ -161,7 +160,7 @@ class Reloader(autoreload.BaseReloader):
         return True
 
 
-class WatchfilesReloader(Reloader):
+class WatchfilesReloader(StatReloader):
     """Waits for the operating system. What it says is only a reason to look."""
 
     def __init__(self, watch: FileWatch, early_restarts: int = 0) -> None:
@@ -210,7 +209,7 @@ class WatchfilesReloader(Reloader):
 class WatchmanReloader(autoreload.WatchmanReloader):
     """Django's reloader over Watchman, without the gap before its first look."""
 
-    def __init__(self, looks: Reloader) -> None:
+    def __init__(self, looks: StatReloader) -> None:
         super().__init__()
         self._looks = looks
         self.extra_files = looks.extra_files
@@ -231,11 +230,14 @@ def make_reloader(started: float, early_restarts: int) -> autoreload.BaseReloade
     watch = FileWatch(started)
     chosen = autoreload.get_reloader()
     if type(chosen) is autoreload.WatchmanReloader:
-        return WatchmanReloader(Reloader(watch, early_restarts))
+        return WatchmanReloader(StatReloader(watch, early_restarts))
     if type(chosen) is not autoreload.StatReloader:
         return chosen
-    kind = WatchfilesReloader if find_spec("watchfiles") else Reloader
-    return kind(watch, early_restarts)
+    try:
+        import_module("watchfiles")
+    except ImportError:
+        return StatReloader(watch, early_restarts)
+    return WatchfilesReloader(watch, early_restarts)
 
 
 def watch_included(sender: autoreload.BaseReloader, **kwargs: Any) -> None:

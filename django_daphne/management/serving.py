@@ -91,6 +91,7 @@ def serve_and_watch(serve: Callable[..., None], **options: Any) -> NoReturn:
     on_loaded = getattr(reloader, "started", _do_nothing)
     autoreload.autoreload_started.connect(watch_included)
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(0))
+    autoreload.logger.info("Watching for file changes with %s", type(reloader).__name__)
     status = 0
     try:
         autoreload.start_django(reloader, serve, on_loaded=on_loaded, **options)

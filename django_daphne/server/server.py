@@ -32,6 +32,10 @@ logger = logging.getLogger("django_daphne.server")
 
 # Descriptors kept back for files, databases and the loop when the limit on connections is derived.
 _RESERVED_DESCRIPTORS: Final = 64
+# Turns of the loop from the acceptance of a connection to its protocol, which asyncio makes a task.
+_TURNS_TO_ACCEPT: Final = 6
+# Seconds that TLS handshakes have which have begun when the server stops: few of them take longer.
+_HANDSHAKE_TIME: Final = 0.1
 # Seconds between two log lines that say connections are refused.
 _REFUSAL_LOG_INTERVAL: Final = 10.0
 
@@ -81,6 +85,7 @@ class Server:
         self._renewing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._is_closing = False  # the listeners
+        self._is_draining = False
         self._is_closed = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or _descriptor_limit()
@@ -206,6 +211,10 @@ class Server:
         """Return what serves a new connection."""
         if self._is_closed:
             return RefusedConnection()  # its TLS handshake has ended too late
+        if self._is_draining:  # it was accepted while the listeners were closed
+            connection = Connection(context)
+            context.call_soon(connection.drain)
+            return connection
         if self._max_connections is None or len(context.connections) < self._max_connections:
             return Connection(context)
         now = context.clock.now()
@@ -255,16 +264,18 @@ class Server:
         What is still running after ``graceful_timeout`` seconds (None waits for ever), or after
         ``hurry``, is cancelled and its connection reset.
         """
+        self._is_draining = True
         await self._close_listeners()
-        self._is_closed = True
         context = self._context
         for connection in list(context.connections):
             connection.drain()
         try:
             async with asyncio.timeout(graceful_timeout):
+                await self._meet_latecomers()
                 await self._finish_requests()
         except TimeoutError:
             logger.info("The graceful time is over; %d connections", len(context.connections))
+        self._is_closed = True
         for connection in list(context.connections):
             connection.abort()
         await asyncio.sleep(0)  # the turn in which they learn of it
@@ -277,6 +288,13 @@ class Server:
     def hurry(self) -> None:
         """End the graceful time of ``stop`` now."""
         self._hurried.set()
+
+    async def _meet_latecomers(self) -> None:
+        """Return when those have come that the loop has accepted, but not handed over yet."""
+        if self._encrypted:
+            await asyncio.sleep(_HANDSHAKE_TIME)
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
 
     async def _finish_requests(self) -> None:
         """Return when no request is running and every answer has left, or when hurried."""

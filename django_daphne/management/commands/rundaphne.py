@@ -79,7 +79,7 @@ class Command(BaseCommand):
                 sockets=heritage.take_over(),
                 verbosity=verbosity,
             )
-        if verbosity:
+        if verbosity and not options["reload"]:
             self._warn_of_development_settings()
         for warning in resolved.warnings:
             self._warn(warning)

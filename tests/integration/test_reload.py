@@ -1,0 +1,267 @@
+"""An edit is served at once, and nobody is refused meanwhile."""
+
+from __future__ import annotations
+
+import re
+import signal
+from contextlib import closing, suppress
+from http.client import HTTPConnection, RemoteDisconnected
+from textwrap import dedent
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.integration.projects import DEVELOPMENT_APPS, DEVELOPMENT_URLS
+from tests.integration.reloading import EditingTestCase
+from tests.support.processes import PATIENCE, Process, get, wait_until_refused
+
+ASGI = 'ASGI_APPLICATION = "site_asgi.application"'
+FAILING_STARTUP = """
+async def application(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+BROKEN = "The project cannot be served."
+WAITING = "Waiting for a file to change"
+
+
+class EditTests(EditingTestCase):
+    """The project is edited, and stays in order."""
+
+    def test_runserver(self):
+        """The developer edits a view while two clients ask without pause."""
+        server = self.runserver("127.0.0.1:0")
+        self.assert_nothing_is_lost(server, 3)
+        self.interrupt(server)
+
+    def test_rundaphne(self):
+        """The developer does the same with the other command."""
+        server = self.start("manage.py", "rundaphne", "--reload", "-b", "127.0.0.1", "-p", "0")
+        self.assert_nothing_is_lost(server, 2)
+        self.finish(server)
+
+    def test_without_watchfiles(self):
+        """The developer has no watchfiles, and edits again as soon as a version is served."""
+        self.write("watchfiles.py", "raise ImportError('not here')")
+        server = self.runserver("127.0.0.1:0")
+        self.assert_nothing_is_lost(server, 2)
+        self.assertIn("Watching for file changes with StatReloader", server.errors)
+        self.interrupt(server)
+
+    def test_websocket(self):
+        """The browser's WebSocket is told to come back, and an open stream does not delay it."""
+        self.settings_are(more=ASGI)
+        self.write(
+            "site_asgi.py",
+            """
+            from django.core.asgi import get_asgi_application
+
+            django = get_asgi_application()
+
+            async def application(scope, receive, send):
+                if scope["type"] != "websocket":
+                    return await django(scope, receive, send)
+                await receive()
+                await send({"type": "websocket.accept"})
+                while (await receive())["type"] != "websocket.disconnect":
+                    pass
+            """,
+        )
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        with (
+            closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as stream,
+            connect(f"ws://127.0.0.1:{port}/") as websocket,
+        ):
+            stream.request("GET", "/stream")
+            self.assertEqual(stream.getresponse().read(9), b"data: 1\n\n")
+            self.edit("second")
+            with self.assertRaises(ConnectionClosed) as closed:
+                websocket.recv(PATIENCE)
+            assert closed.exception.rcvd is not None
+            self.assertEqual(closed.exception.rcvd.code, 1012)
+            with connect(f"ws://127.0.0.1:{port}/"):
+                self.assertEqual(get(port).text, "second")
+        self.interrupt(server)
+
+    def test_included_files(self):
+        """The developer has a file of secrets and templates watched; one of them is new."""
+        self.settings_are(more='DAPHNE = {"RELOAD_INCLUDE": [".env", "texts/*.txt"]}')
+        self.write("texts/a.txt", "a")
+        self.write(
+            "site_urls.py",
+            """
+            from pathlib import Path
+            from django.http import HttpResponse
+            from django.urls import path
+
+            text = " ".join(sorted(p.read_text() for p in Path().glob("texts/*"))) + "".join(
+                p.read_text() for p in Path().glob(".env"))
+            urlpatterns = [path("", lambda request: HttpResponse(text))]
+            """,
+        )
+        server = self.runserver("127.0.0.1:0")
+        port = server.wait_for_port()
+        client = self.ask(port)
+        self.assertTrue(client.wait_for("a"))
+        for file, text, expected in (
+            ("texts/a.txt", "changed", "changed"),
+            ("texts/b.txt", "new", "changed new"),
+            (".env", "+SECRET", "changed new+SECRET"),
+        ):
+            path = self.write(file, text)
+            server.wait_for(re.escape(f"{path.resolve()} changed, reloading"))
+            self.assertTrue(client.wait_for(expected), server)
+        client.end()
+        self.interrupt(server)
+
+
+class EarlyEditTests(EditingTestCase):
+    """A file changes while the server starts."""
+
+    def test_edit_during_the_start(self):
+        """The developer saves a module after it was read, and before anybody is served."""
+        self.settings_are(more=ASGI)
+        self.write(
+            "site_asgi.py",
+            """
+            import site_urls
+            from pathlib import Path
+            from django.core.asgi import get_asgi_application
+
+            if not Path("saved").exists():
+                Path("saved").touch()
+                urls = Path("site_urls.py")
+                urls.write_text(urls.read_text().replace("first", "second"))
+            application = get_asgi_application()
+            """,
+        )
+        server = self.runserver("127.0.0.1:0")
+        server.wait_for("site_urls.py changed, reloading")
+        port = server.wait_for_port()
+        self.assertEqual(get(port).text, "second")
+        self.interrupt(server)
+
+
+class BrokenProjectTests(EditingTestCase):
+    """The project cannot be served; its address answers all the same."""
+
+    def break_down(self, server: Process, port: int, path: str, text: str, expected: str) -> None:
+        """Break a file, see what the address answers, and mend the file."""
+        file = self.folder / path
+        before = file.read_text()
+        with self.subTest(path, text=text):
+            parts = (text, before) if path == "manage.py" else (before, text)
+            file.write_text("\n".join(parts))
+            server.wait_for(f"(?s){re.escape(expected)}.*{WAITING}")
+            answer = get(port, "/any/path?at=all")
+            self.assertEqual(answer.status, 500)
+            self.assertIn(BROKEN, answer.text)
+            self.assertIn(expected, answer.text)
+            file.write_text(before)
+            self.assert_mended(server, port)
+
+    def assert_mended(self, server: Process, port: int) -> None:
+        """The address answers as at first, as soon as it says that there is something new."""
+        with suppress(RemoteDisconnected, ConnectionResetError):
+            get(port, **{"Django-Daphne-Wait": "1"})
+        self.assertEqual(get(port).text, "first", server)
+
+    def test_every_way_out(self):
+        """The developer breaks one file after the other, and mends it."""
+        self.settings_are("models_of_mine", *DEVELOPMENT_APPS, more=ASGI)
+        self.write(
+            "site_asgi.py",
+            "from django.core.asgi import get_asgi_application as application\n"
+            "application = application()\n",
+        )
+        self.write("models_of_mine/__init__.py", "")
+        self.write("models_of_mine/models.py", "")
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        for path, text, expected in (
+            ("site_settings.py", "x = (", "SyntaxError"),
+            ("site_settings.py", "import no_such_settings", "No module named 'no_such_settings'"),
+            ("site_settings.py", "DAPHNE = {'THREADS': 'many'}", "'many' is not allowed"),
+            ("models_of_mine/models.py", "1 / 0", "ZeroDivisionError"),
+            ("site_urls.py", "import no_such_views", "No module named 'no_such_views'"),
+            ("site_asgi.py", "open('no such file')", "No such file or directory: 'no such file'"),
+            ("site_asgi.py", FAILING_STARTUP, "Application startup failed: no database"),
+            ("manage.py", "raise SystemExit('not today')", "not today"),
+        ):
+            self.break_down(server, port, path, text, expected)
+        self.interrupt(server, was_broken=True)
+
+    def test_missing_module(self):
+        """The developer imports a module, and then makes it."""
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        self.write("site_urls.py", f"import later\n{dedent(DEVELOPMENT_URLS)}")
+        server.wait_for(WAITING)
+        self.assertIn("No module named 'later'", get(port).text)
+        self.write("later.py", "")
+        self.assert_mended(server, port)
+        self.interrupt(server, was_broken=True)
+
+    def test_rundaphne(self):
+        """The developer breaks the project under rundaphne --reload, and stops there."""
+        server = self.start("manage.py", "rundaphne", "--reload", "-b", "127.0.0.1", "-p", "0")
+        port = self.served(server)
+        self.break_down(server, port, "site_settings.py", "x = (", "SyntaxError")
+        self.write("site_urls.py", "x = (")
+        server.wait_for(f"(?s)site_urls.*{WAITING}")
+        self.assertEqual(get(port).status, 500)
+        self.finish(server)
+
+    def test_who_may_see_it(self):
+        """The developer's traceback is for him, as text or as a page, and not for other names."""
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        self.write("site_urls.py", "raise ValueError('<secret>')")
+        server.wait_for(WAITING)
+        page = get(port, accept="text/html,*/*")
+        self.assertEqual(page.status, 500)
+        self.assertEqual(page.headers["content-type"], "text/html; charset=utf-8")
+        self.assertIn("ValueError: &lt;secret&gt;", page.text)
+        stranger = get(port, **{"Host": "evil.example"})
+        self.assertEqual(stranger.status, 500)
+        self.assertNotIn("secret", stranger.text)
+        with self.assertRaises(InvalidStatus) as denied, connect(f"ws://127.0.0.1:{port}/"):
+            pass
+        self.assertEqual(denied.exception.response.status_code, 500)
+        self.interrupt(server, was_broken=True)
+
+    def test_without_debug(self):
+        """The developer has DEBUG off: the terminal alone shows why."""
+        self.settings_are(debug=False)
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        self.write("site_urls.py", "raise ValueError('secret')")
+        server.wait_for(f"(?s)secret.*{WAITING}")
+        self.assertNotIn("secret", get(port).text)
+        self.interrupt(server, was_broken=True)
+
+
+class KeeperTests(EditingTestCase):
+    """Two processes end together, whichever ends first."""
+
+    def test_killed(self):
+        """An editor kills the command, and nothing of it goes on."""
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        wait_until_refused(port)
+
+    def test_interrupted_alone(self):
+        """An editor interrupts the command, and not its children."""
+        server = self.runserver("127.0.0.1:0")
+        port = self.served(server)
+        server.send_signal(signal.SIGINT)
+        self.assertEqual(server.wait(), 0, server)
+        wait_until_refused(port)
+
+    def test_endpoint(self):
+        """The developer wants what nobody can keep open."""
+        command = self.start("manage.py", "rundaphne", "--reload", "-e", "tcp:0")
+        self.assert_one_line(command, 1, "CommandError: --reload: nobody can keep an --endpoint")
