@@ -261,6 +261,29 @@ class KeeperTests(EditingTestCase):
         self.assertEqual(server.wait(), 0, server)
         wait_until_refused(port)
 
+    def test_module(self):
+        """The developer runs a module with options for Python, as IDEs and containers do."""
+        server = self.start(
+            *("-u", "-X", "utf8", "-W", "once", "-m", "django", "runserver", "127.0.0.1:0"),
+            DJANGO_SETTINGS_MODULE="site_settings",
+        )
+        port = self.served(server)
+        client = self.ask(port)
+        self.write(
+            "site_urls.py",
+            """
+            import os, sys
+            from django.http import HttpResponse
+            from django.urls import path
+
+            text = f"{sys.flags.utf8_mode} {sys.warnoptions} {os.environ['PYTHONUNBUFFERED']}"
+            urlpatterns = [path("", lambda request: HttpResponse(text))]
+            """,
+        )
+        self.assertTrue(client.wait_for("1 ['once'] 1"), client.seen)
+        client.end()
+        self.interrupt(server)
+
     def test_endpoint(self):
         """The developer wants what nobody can keep open."""
         command = self.start("manage.py", "rundaphne", "--reload", "-e", "tcp:0")
