@@ -37,6 +37,8 @@ _INTERVAL: Final = 1.0
 # Milliseconds that files are given to settle after the first event.
 _DEBOUNCE: Final = 50
 _STEP: Final = 10
+# Milliseconds of one turn of waiting for an event.
+_POLL: Final = 200
 
 Stamp: TypeAlias = tuple[int, int]
 
@@ -174,7 +176,8 @@ class WatchfilesReloader(StatReloader):
         Some file systems say nothing.
         """
         folders = self._find_folders()
-        if folders != self._folders:
+        is_new = folders != self._folders
+        if is_new:
             self._folders = folders
             self._events = import_module("watchfiles").watch(
                 *filter(Path.is_dir, folders),
@@ -182,13 +185,16 @@ class WatchfilesReloader(StatReloader):
                 debounce=_DEBOUNCE,
                 step=_STEP,
                 stop_event=self._stopping,
-                rust_timeout=int(_INTERVAL * 1000),
+                rust_timeout=_POLL,
                 yield_on_timeout=True,
                 recursive=False,
                 ignore_permission_denied=True,
             )
         try:
-            next(self._events)
+            # What happened before the first turn is nothing that it could know: look soon.
+            for _ in range(1 if is_new else int(_INTERVAL * 1000) // _POLL):
+                if next(self._events):
+                    break
         except StopIteration:
             super().wait()
         except OSError as error:

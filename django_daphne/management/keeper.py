@@ -26,9 +26,9 @@ from ..autoreload import RESTART, RESTART_EARLY
 from ..server import BoundSocket
 from .inheritance import Inheritance
 
-# Seconds that the serving process has to end by itself after Ctrl-C, which it hears as well; then
-# to end when it is told to. Beyond it is killed.
-_INTERRUPT_TIMEOUT: Final = 2.0
+# Seconds that the serving process has to end by itself after Ctrl-C, which a terminal lets it hear
+# as well; then to end when it is told to. Beyond it is killed.
+_INTERRUPT_TIMEOUT: Final = 0.3
 _TERMINATE_TIMEOUT: Final = 3.0
 # What Django allows, too, where DEBUG is on and ALLOWED_HOSTS has nothing.
 _LOCAL_HOSTS: Final = (".localhost", "127.0.0.1", "[::1]")

@@ -99,6 +99,7 @@ def serve_and_watch(serve: Callable[..., None], **options: Any) -> NoReturn:
         pass
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 0
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving already
     DevelopmentProcess.leave(status)
     sys.exit(status)
 
