@@ -11,10 +11,9 @@ from typing import Any, ClassVar, Self
 
 from django.core.exceptions import ImproperlyConfigured
 from django.test import TransactionTestCase
-from django.test.utils import modify_settings
 from django.utils.functional import classproperty
 
-from .project import make_certificate
+from .project import allowing, make_certificate
 
 
 class BaseLiveServer(ABC):
@@ -25,6 +24,7 @@ class BaseLiveServer(ABC):
         *,
         host: str = "localhost",
         port: int = 0,
+        allowed_host: str | None = None,
         https: bool = False,
         serve_static: bool = True,
         application: Any = None,
@@ -34,6 +34,7 @@ class BaseLiveServer(ABC):
         self.host = host
         self.is_secure = https
         self._wanted_port = port
+        self._allowed_host = host if allowed_host is None else allowed_host
         self._serve_static = serve_static
         self._application = application
         self._options = server_options
@@ -44,6 +45,7 @@ class BaseLiveServer(ABC):
     def start(self) -> None:
         """Start the application and accept connections; after an error nothing is left open."""
         with ExitStack() as stack:
+            stack.enter_context(allowing(self._allowed_host))
             certificate = None
             if self.is_secure:
                 self._ca, certificate = stack.enter_context(make_certificate(self.host))
@@ -118,7 +120,6 @@ class ServedTestCase(TransactionTestCase):
     def setUpClass(cls) -> None:
         """Start the server, once the settings of the class are in force."""
         super().setUpClass()
-        cls.enterClassContext(modify_settings(ALLOWED_HOSTS={"append": cls.allowed_host}))
         cls.live_server = cls._make_server()
         cls.enterClassContext(cls.live_server)
 
@@ -127,6 +128,7 @@ class ServedTestCase(TransactionTestCase):
         return cls._server_class(
             host=cls.host,
             port=cls.port,
+            allowed_host=cls.allowed_host,
             https=cls.https,
             serve_static=cls.serve_static,
             application=cls.application,

@@ -17,22 +17,29 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, ClassVar, Final
 
-from django.conf import UserSettingsHolder, global_settings, settings
+from django.conf import global_settings, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from .base import BaseLiveServer, ServedTestCase
 from .databases import is_in_memory
+from .project import settings_layers
 
 # Seconds that the process is given to end by itself, and to write its last.
 _END_TIMEOUT: Final = 10.0
+# What every test environment sets for itself.
+_PREPARED: Final = frozenset(
+    ("ALLOWED_HOSTS", "DEBUG", "EMAIL_BACKEND", "MAILERS", "SETTINGS_MODULE")
+)
+# A line that the process puts behind what it has written before.
+_MARK: Final = b"\0\n"
 # Lines of its output that are kept for a test that fails.
 _KEPT_LINES: Final = 1000
 
@@ -40,12 +47,20 @@ _KEPT_LINES: Final = 1000
 class ProcessLiveServer(BaseLiveServer):
     """The project on a server in a process of its own, as a context manager or by calls.
 
-    ``start`` gives it ``start_timeout`` seconds.
+    ``start`` gives it ``start_timeout`` seconds. It can use the ``databases`` of these aliases, by
+    default all.
     """
 
-    def __init__(self, *, start_timeout: float = 60.0, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        start_timeout: float = 60.0,
+        databases: Collection[str] | None = None,
+        **options: Any,
+    ) -> None:
         """Take what ``ProcessLiveServerTestCase`` has as attributes, with the same meaning."""
         super().__init__(**options)
+        self._databases = databases
         self._start_timeout = start_timeout
         self.output = Output()
 
@@ -60,8 +75,7 @@ class ProcessLiveServer(BaseLiveServer):
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stderr is not None
-        self.output = Output(process.stderr)
+        self.output = Output(process)
         stack.callback(self._end, process)
         with suppress(BrokenPipeError):  # it has ended, and its output says why
             process.stdin.write(pickle.dumps(parameters))
@@ -69,7 +83,9 @@ class ProcessLiveServer(BaseLiveServer):
         return self._read_answer(process, process.stdout)
 
     def _parameters(self, certificate: Path | None) -> dict[str, Any]:
-        in_memory = [each.alias for each in connections.all() if is_in_memory(each)]
+        aliases = [*connections] if self._databases is None else self._databases
+        databases = [connections[alias] for alias in aliases]
+        in_memory = [each.alias for each in databases if is_in_memory(each)]
         if in_memory:
             raise ImproperlyConfigured(
                 f"The test database of DATABASES[{in_memory[0]!r}] is SQLite in memory, which no"
@@ -80,10 +96,11 @@ class ProcessLiveServer(BaseLiveServer):
         return {
             "host": self.host,
             "port": self._wanted_port,
+            "allowed_host": self._allowed_host,
             "certificate": certificate,
             "serve_static": self._serve_static,
             "debug": settings.DEBUG,
-            "databases": {each.alias: each.settings_dict["NAME"] for each in connections.all()},
+            "databases": {each.alias: each.settings_dict["NAME"] for each in databases},
             "settings": _pickled({f"settings.{k}": v for k, v in changed_settings().items()}),
             "arguments": _pickled({"application": application, "server_options": options}),
         }
@@ -126,17 +143,22 @@ class ProcessLiveServer(BaseLiveServer):
 class Output:
     """What a process writes: passed on to standard error line by line, and kept for a while."""
 
-    def __init__(self, pipe: IO[bytes] | None = None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._process = process
         self._lines: deque[tuple[int, str]] = deque(maxlen=_KEPT_LINES)
         self._count = 0
-        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._marked = threading.Semaphore(0)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _read(self, pipe: IO[bytes] | None) -> None:
-        if pipe is None:
+    def _read(self) -> None:
+        if self._process is None or self._process.stderr is None:
             return
-        with pipe:
+        with self._process.stderr as pipe:
             for line in pipe:
+                if line == _MARK:
+                    self._marked.release()
+                    continue
                 text = line.decode(errors="replace")
                 self._lines.append((self._count, text))
                 self._count += 1
@@ -144,8 +166,16 @@ class Output:
                     sys.stderr.write(text)
 
     def wait(self, timeout: float) -> None:
-        """Wait until all is there, for so many seconds."""
+        """Wait until the process has ended and all is there, for so many seconds."""
         self._reader.join(timeout)
+
+    def catch_up(self) -> None:
+        """Wait until what the process has written so far is there."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError, ValueError):  # it has ended
+                self._process.stdin.write(_MARK)
+                self._process.stdin.flush()
+                self._marked.acquire(timeout=_END_TIMEOUT)
 
     @property
     def count(self) -> int:
@@ -172,7 +202,9 @@ class ProcessLiveServerTestCase(ServedTestCase):
 
     @classmethod
     def _make_server(cls, **options: Any) -> BaseLiveServer:
-        return super()._make_server(start_timeout=cls.start_timeout, **options)
+        return super()._make_server(
+            start_timeout=cls.start_timeout, databases=cls.databases, **options
+        )
 
     def run(self, result: Any = None) -> Any:
         """Run the test; one that fails says what the process wrote meanwhile."""
@@ -193,6 +225,7 @@ class ProcessLiveServerTestCase(ServedTestCase):
             try:
                 return method()
             except Exception as error:
+                output.catch_up()
                 error.add_note(output.since(count))
                 raise
 
@@ -201,23 +234,30 @@ class ProcessLiveServerTestCase(ServedTestCase):
 
 def changed_settings() -> dict[str, Any]:
     """Return the settings that are not what the settings module says: tests or a runner did it."""
+    *overridden, project = settings_layers()
     found: dict[str, Any] = {}
-    layer: Any = settings._wrapped
-    while isinstance(layer, UserSettingsHolder):
-        found = {**vars(layer), **found}
-        layer = layer.default_settings
-    module = import_module(layer.SETTINGS_MODULE)
-    for name, value in vars(layer).items():
-        if name.isupper() and name not in found:
+    for layer in reversed(overridden):
+        found |= {name: value for name, value in vars(layer).items() if name.isupper()}
+    module = import_module(settings_module())
+    for name, value in vars(project).items():
+        if name.isupper() and name not in found and name not in _PREPARED:
             said = getattr(module, name, getattr(global_settings, name, None))
             if value is not said and value != said:
                 found[name] = value
-    # Databases go by their names, and the module by the environment.
-    return {
-        name: value
-        for name, value in found.items()
-        if name.isupper() and name not in ("DATABASES", "SETTINGS_MODULE")
-    }
+    found.pop("DATABASES", None)  # which go by their names
+    return found
+
+
+def settings_module() -> str:
+    """Return the name of the settings module; raise ImproperlyConfigured where there is none."""
+    *_, project = settings_layers()
+    name = getattr(project, "SETTINGS_MODULE", None)
+    if not name:
+        raise ImproperlyConfigured(
+            "A live server in a process of its own needs a settings module, in"
+            " DJANGO_SETTINGS_MODULE; settings.configure() reaches this process alone."
+        )
+    return str(name)
 
 
 def _pickled(values: dict[str, Any]) -> dict[str, bytes]:
@@ -238,12 +278,6 @@ def _pickled(values: dict[str, Any]) -> dict[str, bytes]:
 
 
 def _environment() -> dict[str, str]:
-    module = settings.SETTINGS_MODULE if settings.configured else None
-    if not module:
-        raise ImproperlyConfigured(
-            "A live server in a process of its own needs a settings module, in"
-            " DJANGO_SETTINGS_MODULE; settings.configure() reaches this process alone."
-        )
     # The test runner may have added to it.
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": path}
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": settings_module(), "PYTHONPATH": path}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from django.apps import apps
-from django.conf import settings
+from django.conf import UserSettingsHolder, settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
@@ -42,6 +43,36 @@ def current_handlers() -> Iterator[None]:
     finally:
         setting_changed.disconnect(renew)
         renew_handlers()
+
+
+def settings_layers() -> Iterator[Any]:
+    """Yield the settings that are overridden, the latest first, and at the end the project's."""
+    layer: Any = settings._wrapped
+    while isinstance(layer, UserSettingsHolder):
+        yield layer
+        layer = layer.default_settings
+    yield layer
+
+
+@contextmanager
+def allowing(host: str) -> Iterator[None]:
+    """Let a host be asked for, for as long as a block runs.
+
+    Channels' AllowedHostsOriginValidator keeps the list that it finds when the project is imported,
+    which may be any of those that there are: so all of them get the host.
+    """
+    layers = [*settings_layers()]
+    found = [vars(layer).get("ALLOWED_HOSTS") for layer in layers]
+    if name := getattr(layers[-1], "SETTINGS_MODULE", None):
+        found.append(getattr(import_module(name), "ALLOWED_HOSTS", None))
+    lists = {id(hosts): hosts for hosts in found if isinstance(hosts, list)}
+    for hosts in lists.values():
+        hosts.append(host)
+    try:
+        yield
+    finally:
+        for hosts in lists.values():
+            hosts.remove(host)
 
 
 def make_config(

@@ -52,15 +52,22 @@ class _Serve:
             answers.write(json.dumps(values) + "\n")
 
     def end_with_input(self) -> None:
-        sys.stdin.buffer.read()
+        # Past Python's own buffer: at exit it must not be held by a thread that waits.
+        while mark := os.read(0, 1024):  # to be put behind what was written before
+            os.write(2, mark)
+        if self._process is None:
+            os._exit(1)
         watchdog = threading.Timer(_END_TIMEOUT, os._exit, (1,))
         watchdog.daemon = True
         watchdog.start()
-        if self._process is not None:
-            self._process.stop()
+        self._process.stop()
 
     def run(self, parameters: dict[str, Any]) -> None:
-        from django.test.utils import override_settings, setup_test_environment
+        from django.test.utils import (
+            modify_settings,
+            override_settings,
+            setup_test_environment,
+        )
 
         from ..conf import use_config
         from ..server import ServerProcess
@@ -73,7 +80,8 @@ class _Serve:
         override_settings(
             **{name.removeprefix("settings."): value for name, value in changed.items()}
         ).enable()
-        _log_errors()
+        hosts = {"append": parameters["allowed_host"]}
+        modify_settings(ALLOWED_HOSTS=hosts).enable()
         arguments = _loaded(parameters["arguments"])
         resolved = use_config(
             make_config(
@@ -86,9 +94,10 @@ class _Serve:
         )
         wrapper = serve_static_files if parameters["serve_static"] else None
         with ExitStack() as stack:
-            application = make_application(arguments["application"], wrapper)
+            application = stack.enter_context(make_application(arguments["application"], wrapper))
+            _log_errors()  # after the project, which configures logging once more
             self._process = ServerProcess(
-                stack.enter_context(application),
+                application,
                 resolved.config.replace(graceful_timeout=0),
                 announce=lambda server: self.answer(port=server.addresses[0][1]),
                 handle_signals=False,
@@ -99,11 +108,14 @@ class _Serve:
 
 
 def _use_databases(names: dict[str, Any]) -> None:
-    """Let connections lead to the test databases."""
+    """Let connections lead to the test databases, and those without a name nowhere."""
     from django.db import connections
 
-    for alias, name in names.items():
-        connections.settings[alias]["NAME"] = name
+    for alias, values in connections.settings.items():
+        if alias in names:
+            values["NAME"] = names[alias]
+        else:
+            values["ENGINE"] = "django.db.backends.dummy"
 
 
 def _loaded(values: dict[str, bytes]) -> dict[str, Any]:

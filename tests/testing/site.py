@@ -75,7 +75,7 @@ def count() -> int:
     return User.objects.count()
 
 
-class AsyncCounter(AsyncWebsocketConsumer):
+class AsyncCounter(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Answers each message with itself and the number of users."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -84,7 +84,7 @@ class AsyncCounter(AsyncWebsocketConsumer):
         await self.send(f"{text_data} {users} {self.scope['scheme']}")
 
 
-class SyncCounter(WebsocketConsumer):
+class SyncCounter(WebsocketConsumer):  # type: ignore[misc]
     """The same in a thread."""
 
     def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:

@@ -49,7 +49,7 @@ def talk(url: str, text: str, ca: Path | None = None) -> str:
 class RefusalMixin(SimpleTestCase):
     """Tests whose requests may be refused."""
 
-    def assert_refused(self, status: int, url: str, **headers: str) -> None:
+    def assert_refused(self, status: int, url: str, **headers: Any) -> None:
         """Assert that an answer has this status."""
         with self.assertRaises(HTTPError) as caught:
             fetch(url, **headers)
