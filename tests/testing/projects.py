@@ -139,6 +139,11 @@ class ProjectTestCase(ProcessTestCase):
         self.write("chat/consumers.py", CONSUMERS)
         self.write("chat/static/chat/room.js", "let room;")
 
+    def add_settings(self, text: str) -> None:
+        """Write more settings."""
+        with (self.folder / "mysite/settings.py").open("a", encoding="utf-8") as settings:
+            settings.write(f"{text}\n")
+
     def run_tests(self, text: str, *arguments: str) -> Process:
         """Run tests by Django's command, to their end."""
         self.write("chat/tests.py", text)

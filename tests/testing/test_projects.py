@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from importlib.metadata import entry_points
 from importlib.util import find_spec
-
-from tests.support.processes import PATIENCE
 
 from .projects import ProjectTestCase
 
@@ -176,10 +173,9 @@ class DjangoTests(ProjectTestCase):
 
     def test_channels_in_memory(self):
         """The author of tests for Channels has a database in memory, which Channels refuses."""
-        with (self.folder / "mysite/settings.py").open("a") as settings:
-            settings.write("del DATABASES['default']['TEST']\n")
+        self.add_settings("del DATABASES['default']['TEST']")
         text = CHANNELS.replace("from channels.testing", "from django_daphne.testing")
-        self.assert_passed(self.run_tests(text), 5)
+        self.assert_passed(self.run_tests(text, "chat.tests.ChatTests"), 3)
 
     def test_process(self):
         """The author of tests has one server in a process and one in a thread, and one database."""
@@ -205,8 +201,7 @@ class DjangoTests(ProjectTestCase):
 
     def test_mistakes(self):
         """The author of tests has a database in memory, and no time to wait."""
-        with (self.folder / "mysite/settings.py").open("a") as settings:
-            settings.write("DATABASES['other'] = {**DATABASES['default'], 'TEST': {}}\n")
+        self.add_settings("DATABASES['other'] = {**DATABASES['default'], 'TEST': {}}")
         process = self.run_tests(LATE)
         self.assertIn("RuntimeError: The live server's process has not started", process.errors)
         self.assertIn("DATABASES['other'] is SQLite in memory", process.errors)
@@ -275,21 +270,13 @@ class PytestTests(ProjectTestCase):
         """Run tests to their end, and return the output."""
         self.write("test_chat.py", text)
         # Where the package is not installed, as in a copy of its source, nobody names the plugin.
-        plugin = ["-p", "django_daphne.pytest_plugin"] if self.is_unknown() else []
+        is_known = entry_points(group="pytest11").select(name="django-daphne")
+        plugin = [] if is_known else ["-p", "django_daphne.pytest_plugin"]
         process = self.start(
             *("-m", "pytest", "-q", "-p", "no:cacheprovider"), *plugin, *arguments, **variables
         )
         self.assertEqual(process.wait(), status, process)
         return process.output + process.errors
-
-    def is_unknown(self) -> bool:
-        """Tell whether no distribution has the plugin."""
-        code = "from importlib.metadata import entry_points as e;print(len(e(group='pytest11')"
-        code += ".select(name='django-daphne')))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, check=True, timeout=PATIENCE
-        )
-        return done.stdout.strip() == b"0"
 
     def test_with_pytest_django(self):
         """The author of tests has pytest-django, whose own live server runs beside ours."""
