@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from tests.support.processes import Process, ProcessTestCase
 
 MANAGE = """
@@ -148,6 +150,18 @@ class ProjectTestCase(ProcessTestCase):
         """Run tests by Django's command, to their end."""
         self.write("chat/tests.py", text)
         process = self.start("manage.py", "test", *arguments)
+        process.wait()
+        return process
+
+    def run_pytest(self, *arguments: str, **variables: str) -> Process:
+        """Run tests by pytest, to their end."""
+        # Where the package is not installed, as in a copy of its source, nobody names the plugin.
+        is_known = entry_points(group="pytest11").select(name="django-daphne")
+        plugin = [] if is_known else ["-p", "django_daphne.pytest_plugin"]
+        variables = {"DJANGO_SETTINGS_MODULE": "mysite.settings", **variables}
+        process = self.start(
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"), *plugin, *arguments, **variables
+        )
         process.wait()
         return process
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 from .projects import ProjectTestCase
@@ -266,32 +265,27 @@ IMPORTS = """
 class PytestTests(ProjectTestCase):
     """Live tests run by pytest."""
 
-    def run_pytest(self, text: str, *arguments: str, status: int = 0, **variables: str) -> str:
+    def pytest(self, text: str, *arguments: str, status: int = 0, **variables: str) -> str:
         """Run tests to their end, and return the output."""
         self.write("test_chat.py", text)
-        # Where the package is not installed, as in a copy of its source, nobody names the plugin.
-        is_known = entry_points(group="pytest11").select(name="django-daphne")
-        plugin = [] if is_known else ["-p", "django_daphne.pytest_plugin"]
-        process = self.start(
-            *("-m", "pytest", "-q", "-p", "no:cacheprovider"), *plugin, *arguments, **variables
-        )
+        process = self.run_pytest(*arguments, **variables)
         self.assertEqual(process.wait(), status, process)
         return process.output + process.errors
 
     def test_with_pytest_django(self):
         """The author of tests has pytest-django, whose own live server runs beside ours."""
-        output = self.run_pytest(PYTEST, DJANGO_SETTINGS_MODULE="mysite.settings")
+        output = self.pytest(PYTEST)
         self.assertIn("4 passed", output)
         self.assertNotIn("warning", output)
 
     def test_without_pytest_django(self):
         """The author of tests has pytest alone, with and without settings."""
         flags = ("-p", "no:django")
-        output = self.run_pytest(PLAIN_PYTEST, *flags, DJANGO_SETTINGS_MODULE="mysite.settings")
+        output = self.pytest(PLAIN_PYTEST, *flags)
         self.assertIn("1 passed", output)
-        output = self.run_pytest(PLAIN_PYTEST, *flags, status=1)
+        output = self.pytest(PLAIN_PYTEST, *flags, status=1, DJANGO_SETTINGS_MODULE="")
         self.assertIn("needs Django's settings: expected DJANGO_SETTINGS_MODULE", output)
 
     def test_light(self):
         """The author of tests that have nothing to do with Django pays nothing for the plugin."""
-        self.run_pytest(IMPORTS, "-p", "no:django")
+        self.pytest(IMPORTS, "-p", "no:django")
