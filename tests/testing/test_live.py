@@ -20,7 +20,7 @@ from django.db import connection, connections, transaction
 from django.test import SimpleTestCase, override_settings
 
 from django_daphne.server import LifespanFailure, ListenError
-from django_daphne.testing import LiveServer, LiveServerTestCase
+from django_daphne.testing import ChannelsLiveServerTestCase, LiveServer, LiveServerTestCase
 from tests.support.server import PATIENCE
 
 from . import site
@@ -190,6 +190,16 @@ class ClassSettingsTests(RefusalMixin, LiveServerTestCase):
         with build_opener(ProxyHandler({})).open(self.live_server_url) as answer:
             self.assertEqual(answer.headers["server"], "tests")
         self.assertRegex(self.live_server_url, r"^http://127\.0\.0\.1:\d+$")
+
+
+@override_settings(**site.SETTINGS)
+class ChannelsTests(ChannelsLiveServerTestCase):
+    """The class for those who come from Channels, with a database in memory."""
+
+    def test_database(self):
+        """The consumer sees what the author of a test has written."""
+        User.objects.create(username="ada")
+        self.assertEqual(talk(f"{self.live_server_ws_url}/sync", "users:"), "users: 1 ws")
 
 
 @override_settings(**site.SETTINGS)
