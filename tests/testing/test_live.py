@@ -16,6 +16,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connection, connections, transaction
 from django.test import SimpleTestCase, override_settings
 
@@ -200,6 +201,26 @@ class ChannelsTests(ChannelsLiveServerTestCase):
         """The consumer sees what the author of a test has written."""
         User.objects.create(username="ada")
         self.assertEqual(talk(f"{self.live_server_ws_url}/sync", "users:"), "users: 1 ws")
+
+
+@override_settings(**site.SETTINGS, DAPHNE={"DJANGO_HANDLER": "stock"})
+class StockTests(LiveServerTestCase):
+    """A live server with Django's own handler, whose threads are asgiref's."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.application = ASGIHandler()
+        super().setUpClass()
+
+    def test_database(self):
+        """The threads of requests have the database of the test."""
+        User.objects.create(username="ada")
+        for path in ("names", "async-names"):
+            self.assertEqual(fetch(f"{self.live_server_url}/{path}"), "ada")
+
+    def test_static_files(self):
+        """The browser loads a static file."""
+        self.assertIn("body", fetch(f"{self.live_server_url}/static/admin/css/base.css"))
 
 
 @override_settings(**site.SETTINGS)
