@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from tests.support.processes import wait_until_refused
+
 from .projects import ProjectTestCase
 
 HELPERS = """
@@ -168,6 +170,11 @@ class DjangoTests(ProjectTestCase):
         self.assert_passed(self.run_tests(PROCESS), 4)
         self.assertFalse((self.folder / "test.sqlite3").exists())
 
+    def test_killed(self):
+        """The tests are killed, and the server's process ends with them."""
+        process = self.run_tests(KILLED)
+        wait_until_refused(int(process.wait_for(r"port (\d+)")[1]))
+
     def test_failures(self):
         """The author of tests finds what went wrong in the server's process, in the test."""
         self.add_settings("DATABASES['other'] = {**DATABASES['default'], 'TEST': {}}")
@@ -218,6 +225,18 @@ PYTEST = (
         assert fetch(live_server.url + "/room/x") == fetch(daphne_live_server.url + "/room/x")
 """
 )
+
+KILLED = """
+    import os, signal
+    from django_daphne.testing import ProcessLiveServerTestCase
+
+    class KilledTests(ProcessLiveServerTestCase):
+        host = "127.0.0.1"
+
+        def test(self):
+            print("port", self.live_server_url.rpartition(":")[2], flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 PLAIN_PYTEST = """
     import pytest, sys
