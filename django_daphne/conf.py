@@ -6,7 +6,8 @@ Nothing is read before it is asked for, so `override_settings` works.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import Any, Final, Literal
 
@@ -112,6 +113,17 @@ def use_config(resolved: Resolved) -> Resolved:
     return resolved
 
 
+@contextmanager
+def using_config(resolved: Resolved) -> Iterator[None]:
+    """Make this the configuration of the process for as long as a block runs, as tests do."""
+    _in_use.append(resolved)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # a command that ran meanwhile has its own
+            _in_use.remove(resolved)
+
+
 def get_django_config() -> DjangoConfig:
     """Return how Django's requests are run: as the command says, or the project."""
     found: DjangoConfig = _get_in_use().extra[DjangoConfig]
@@ -125,7 +137,7 @@ def get_development_config() -> DevelopmentConfig:
 
 
 def _get_in_use() -> Resolved:
-    return _in_use[0] if _in_use else get_config()
+    return _in_use[-1] if _in_use else get_config()
 
 
 _in_use: list[Resolved] = []

@@ -6,6 +6,7 @@ import atexit
 import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 from django.core import asgi
 from django.core.handlers.asgi import ASGIHandler
@@ -23,11 +24,25 @@ _EXIT_TIMEOUT: Final = 5.0
 
 def make_handler() -> Any:
     """Return the handler that ``DJANGO_HANDLER`` names; in the place of ``ASGIHandler()``."""
+    handler: Any
     if is_stock():
-        return ASGIHandler()
-    from .threaded import ThreadedASGIHandler
+        handler = ASGIHandler()
+    else:
+        from .threaded import ThreadedASGIHandler
 
-    return ThreadedASGIHandler(request_pool())
+        handler = ThreadedASGIHandler(request_pool())
+    _made.add(handler)
+    return handler
+
+
+def renew_handlers() -> None:
+    """Make what ``make_handler`` has made anew, in its place: for tests that change settings.
+
+    A handler loads its middleware once, and a project makes its handler when it is imported.
+    """
+    for handler in list(_made):
+        pool = () if type(handler) is ASGIHandler else (request_pool(),)
+        handler.__init__(*pool)
 
 
 def substitute() -> None:
@@ -88,3 +103,6 @@ def make_pool(threads: int, total: int | None, idle_timeout: float | None) -> La
     pool = LanePool(threads, idle_timeout, close_all, total)
     atexit.register(pool.close, _EXIT_TIMEOUT)
     return pool
+
+
+_made: WeakSet[Any] = WeakSet()

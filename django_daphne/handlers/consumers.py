@@ -25,6 +25,11 @@ class ConsumerLanes:
         self._lanes = [BorrowingExecutor(pool, patience, yields=False) for _ in range(threads)]
         self._connections = dict.fromkeys(self._lanes, 0)
 
+    def close(self) -> None:
+        """Give the lanes back when their work is done, and keep none from now on."""
+        for lane in self._lanes:
+            lane.close()
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Call the application."""
         if scope["type"] == "websocket":

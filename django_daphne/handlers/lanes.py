@@ -329,6 +329,16 @@ class Lane(threading.Thread):
 _pools: weakref.WeakSet[LanePool] = weakref.WeakSet()
 
 
+def end_lanes(timeout: float) -> bool:
+    """Let every lane of the process end, for so many seconds in all; tell whether all have.
+
+    Pools stay usable: what is submitted later starts lanes again.
+    """
+    deadline = time.monotonic() + timeout
+    ended = [pool.close(max(deadline - time.monotonic(), 0.0)) for pool in list(_pools)]
+    return all(ended)
+
+
 def _reset_pools() -> None:
     """Leave the lanes of the parent behind: threads are not inherited."""
     for pool in _pools:

@@ -49,7 +49,7 @@ from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
     from .process import ServerProcess, activated, keep_what_is_loaded, run
-    from .reactor import forward_twisted_log, loop_in_use
+    from .reactor import forward_twisted_log, loop_in_use, start_reactor
     from .server import Server, raise_descriptor_limit
     from .sockets import BoundSocket, bind
     from .tls import check_certificates
@@ -66,6 +66,7 @@ _WHAT_SERVES = {
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".server",
     "run": ".process",
+    "start_reactor": ".reactor",
 }
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "resolve",
     "run",
     "set_up_access_log",
+    "start_reactor",
     "timeout",
 ]
 

@@ -73,8 +73,9 @@ def loop_in_use(name: str) -> str:
 def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
     """Install the reactor over a new loop, or take over what is installed; return both.
 
-    An asyncio reactor that is there already is adopted with its loop. Beside one of another kind a
-    private reactor is made: all but endpoint strings that import the global one will work.
+    An asyncio reactor that is there already is adopted with its loop. Beside one of another kind,
+    or one that runs already (in another thread, or before a fork), a private reactor is made: all
+    but endpoint strings that import the global one will work.
     """
     from twisted.internet import asyncioreactor
 
@@ -86,7 +87,8 @@ def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoo
         return cast("AsyncioSelectorReactor", sys.modules[_INSTALLED]), loop
     holders = ", ".join(_holders(existing)) or "no loaded module"
     found = f"{type(existing).__module__}.{type(existing).__qualname__}"
-    if isinstance(existing, asyncioreactor.AsyncioSelectorReactor):
+    is_asyncio = isinstance(existing, asyncioreactor.AsyncioSelectorReactor)
+    if is_asyncio and not existing._asyncioEventloop.is_running():
         loop = existing._asyncioEventloop
         warnings.warn(
             f"A Twisted reactor was installed before the server started ({found}, held by"
@@ -95,9 +97,10 @@ def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoo
             stacklevel=2,
         )
         asyncio.set_event_loop(loop)
-        return existing, loop
+        return cast("AsyncioSelectorReactor", existing), loop
+    what = "that runs" if is_asyncio else "of another kind"
     warnings.warn(
-        f"A Twisted reactor of another kind was installed before the server started ({found}, held"
+        f"A Twisted reactor {what} was installed before the server started ({found}, held"
         f" by {holders}). The server runs beside it on a reactor of its own; install none, or an"
         " asyncio reactor.",
         RuntimeWarning,
@@ -106,6 +109,16 @@ def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoo
     loop = new_event_loop(name)
     asyncio.set_event_loop(loop)
     return asyncioreactor.AsyncioSelectorReactor(loop), loop
+
+
+def start_reactor(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
+    """Install the reactor, let it count as running, and return it with its loop.
+
+    Nothing turns until the loop is run, in this thread. No signals are taken.
+    """
+    twisted_reactor, loop = install(name)
+    twisted_reactor.startRunning(installSignalHandlers=False)
+    return twisted_reactor, loop
 
 
 def _holders(reactor: object) -> list[str]:

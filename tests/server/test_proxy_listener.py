@@ -445,7 +445,7 @@ class CrowdTests(ProxyListenerTestCase):
         """Return a running server, which the test stops itself, and which waits for ever."""
         config = ServerConfig().replace(port=0, proxy_protocol="any", header_timeout=None)
         server = RunningServer(application, config)
-        call(server.start())
+        server.start()
         return server
 
     def test_stop(self):

@@ -15,7 +15,7 @@ from django.test import SimpleTestCase, tag
 
 from django_daphne.server import LifespanFailure, ListenError, ServerConfig
 from tests.compliance import Response, ResponseReader, SocketChannel, request
-from tests.support.server import PATIENCE, RunningServer, call, running_loop, serve
+from tests.support.server import PATIENCE, RunningServer, running_loop, serve
 
 GET = request()
 LAST = request(b"Connection: close")
@@ -64,7 +64,7 @@ class ServerTestCase(SimpleTestCase):
         """Return a running server, which the test stops itself."""
         config = ServerConfig().replace(port=0, **values)
         running = RunningServer(application, config, **options or {})
-        call(running.start())
+        running.start()
         return running
 
     def connect(self, server: RunningServer) -> socket.socket:

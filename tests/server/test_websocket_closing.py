@@ -15,7 +15,6 @@ from django_daphne.server.protocols.deadlines import RESOLUTION
 from tests.compliance import request
 from tests.support.memory import Call, MemoryClient, Puppet
 from tests.support.server import PATIENCE, RunningServer, running_loop
-from tests.support.server import call as start
 from tests.support.websocket import (
     ACCEPTED,
     CONNECT,
@@ -277,7 +276,7 @@ class StopTests(WebSocketTestCase):
         go_on = asyncio.Event()
         _, loop = running_loop()
         server = RunningServer(application, ServerConfig().replace(port=0))
-        start(server.start())
+        server.start()
         with socket.create_connection(server.address, PATIENCE) as sock:
             sock.sendall(handshake())
             head = sock.recv(65536)
