@@ -48,6 +48,7 @@ from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
+    from .memory import MemoryConnection, MemoryServer
     from .process import ServerProcess, keep_what_is_loaded, run
     from .reactor import forward_twisted_log, loop_in_use
     from .server import Server, raise_descriptor_limit
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from .tls import check_certificates
 
 _WHAT_SERVES = {
+    "MemoryConnection": ".memory",
+    "MemoryServer": ".memory",
     "Server": ".server",
     "ServerProcess": ".process",
     "bind": ".sockets",
@@ -83,6 +86,8 @@ __all__ = [
     "ListenConfig",
     "ListenError",
     "LogConfig",
+    "MemoryConnection",
+    "MemoryServer",
     "PeerError",
     "Problem",
     "ProcessConfig",
