@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from . import files
 from .exceptions import ClientDisconnected
 from .protocols.flow_control import FlowControl
 from .transports import DONE, ConnectionProtocol
@@ -133,7 +133,7 @@ class MemoryTransport:
         end = offset + count
         while offset < end:
             await self._drained()
-            data = os.pread(descriptor, min(_PIECE, end - offset), offset)
+            data = files.read_at(descriptor, min(_PIECE, end - offset), offset)
             if not data:
                 raise EOFError
             self.write(data)
