@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
         *("tls", "tls_extension", "certificates", "redirect"),
+        *("manual_loop", "memory", "memory_transport"),
     ),
     ("",),
 )
@@ -49,7 +50,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "twisted": ("protocols*", *LAYERS[5]),
     "zope": ("protocols*", *LAYERS[5]),
     "uvloop": ("reactor",),
-    "asgiref": ("types", "server"),
+    "asgiref": ("types", "server", "memory"),
     "httptools": ("protocols.http11*",),
     "h2": ("protocols.http2*",),
     "hpack": ("protocols.http2*",),

@@ -48,6 +48,7 @@ from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
+    from .memory import MemoryConnection, MemoryServer
     from .process import ServerProcess, activated, keep_what_is_loaded, run
     from .reactor import forward_twisted_log, loop_in_use, start_reactor
     from .server import Server, raise_descriptor_limit
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 _WHAT_SERVES = {
     "BoundSocket": ".sockets",
+    "MemoryConnection": ".memory",
+    "MemoryServer": ".memory",
     "Server": ".server",
     "ServerProcess": ".process",
     "activated": ".process",
@@ -87,6 +90,8 @@ __all__ = [
     "ListenConfig",
     "ListenError",
     "LogConfig",
+    "MemoryConnection",
+    "MemoryServer",
     "PeerError",
     "Problem",
     "ProcessConfig",

@@ -33,7 +33,7 @@ async def copy(
     end = offset + count
 
     def read(start: int) -> asyncio.Future[bytes]:
-        return loop.run_in_executor(None, _read_at, descriptor, min(PIECE, end - start), start)
+        return loop.run_in_executor(None, read_at, descriptor, min(PIECE, end - start), start)
 
     ahead = read(offset)
     try:
@@ -54,7 +54,8 @@ async def copy(
             await asyncio.wait((ahead,))
 
 
-def _read_at(descriptor: int, count: int, offset: int) -> bytes:
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """Return at most ``count`` bytes of a file, from an offset on."""
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)  # Windows

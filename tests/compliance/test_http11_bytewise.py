@@ -25,7 +25,7 @@ class BytewiseChannel:
 
     def send(self, data: bytes) -> None:
         """Send ``data`` a byte at a time."""
-        self._client.send_bytewise(data)
+        self._client.feed_bytewise(data)
 
     def receive(self) -> bytes:
         """Return what has come, or none after the end."""

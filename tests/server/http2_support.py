@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django_daphne.server.connection import Connection
 from django_daphne.server.protocols.deadlines import RESOLUTION
 from tests.support.http2 import Client
 from tests.support.http2_conversation import Answer, GoAway
@@ -43,23 +42,11 @@ JUST_BEFORE = 0.01
 
 def agree(transport: MemoryTransport, alpn: str | None) -> None:
     """Let TLS have agreed on what is spoken."""
-    transport.alpn = alpn  # type: ignore[assignment]  # elsewhere in memory there is none
+    transport.alpn = alpn
 
 
 class HTTP2Server(MemoryServer):
     """What connections of one server share, without a listener."""
-
-    def connect(self, *, alpn: str | None = None, **options: Any) -> MemoryClient:
-        """Return the client of a new connection, on which TLS has agreed on ``alpn``."""
-        if alpn is not None:
-            options["is_tls"] = True
-        transport = MemoryTransport(self.loop.call_soon, **options)
-        agree(transport, alpn)
-        connection = Connection(self.context)
-        self.call(transport.connect, connection)
-        client = MemoryClient(self, transport, connection)
-        self.clients.append(client)
-        return client
 
     def speak(
         self,
@@ -71,11 +58,6 @@ class HTTP2Server(MemoryServer):
     ) -> HTTP2Client:
         """Return a client that has sent its preface and SETTINGS."""
         return HTTP2Client(self.connect(**options), settings=settings, credit=credit, greet=greet)
-
-    def drain(self) -> None:
-        """Let every connection come to its end."""
-        for client in self.clients:
-            self.call(client.connection.drain)
 
 
 class HTTP2Client(Client):
@@ -108,10 +90,9 @@ class HTTP2Client(Client):
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and hear at once what comes of it."""
-        clock = self.server.clock
-        end = clock.now() + seconds
-        while self.server.call(clock.run_next, end):
+        for _ in self.server.steps(seconds):
             self.hear()
+        self.hear()
 
     def ask(self, fields: Fields, *, end: bool = True) -> Answer:
         """Open a stream with fields of any kind, which change nobody's tables."""

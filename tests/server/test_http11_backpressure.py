@@ -126,7 +126,7 @@ class PipelinedTests(WireTestCase):
 
         server.call(arrive)
         self.assertGreaterEqual(arrivals[-1], 800 * len(GET))
-        server.turn(500)
+        server.settle()
         self.assertEqual(client.statuses(), [200] * 1000)
 
     def test_all_are_answered(self):
@@ -220,7 +220,7 @@ class SendingTests(WireTestCase):
         client.stop_reading()
         call.start()
         sending = call.send("body", body=b"x" * 10**5)
-        client.server.turn()
+        client.server.settle()
         client.take(10**5 - 1000)
         self.assertTrue(sending.done())
 

@@ -135,7 +135,7 @@ class ConcurrencyTests(WireTestCase):
 
         client = self.connect(application, limit_concurrency=1)
         client.send(GET * 3)
-        client.server.turn(5)
+        client.server.settle()
         self.assertEqual(client.statuses(), [200] * 3)
 
 

@@ -60,7 +60,7 @@ class DenialTests(HandshakeTestCase):
         client.send(HANDSHAKE + request())
         self.assertEqual(len(puppet.calls), 1)
         self.deny(puppet.calls[0])
-        client.server.turn()
+        client.server.settle()
         self.assertEqual([call.scope["type"] for call in puppet.calls], ["websocket", "http"])
         puppet.calls[1].answer()
         self.assertEqual(client.statuses(), [401, 200])
@@ -69,7 +69,7 @@ class DenialTests(HandshakeTestCase):
         """The client sends frames before it is denied, which are no request."""
         client, call = self.begin(HANDSHAKE + frame(0x81, b"hello") + SMUGGLED)
         self.deny(call)
-        client.server.turn()
+        client.server.settle()
         self.assertEqual(client.statuses(), [401, 400])
 
     def test_time_is_over(self):
@@ -136,7 +136,7 @@ class EarlyTests(HandshakeTestCase):
         """The client sends handshake and frames a byte at a time."""
         puppet = Puppet()
         client = self.connect(puppet)
-        client.send_bytewise(HANDSHAKE + self.FRAMES)
+        client.feed_bytewise(HANDSHAKE + self.FRAMES)
         self.accept(puppet.calls[0])
         self.assertEqual(self.received(puppet.calls[0], 20), [*self.EXPECTED])
 

@@ -82,7 +82,7 @@ class PriorKnowledgeTests(NegotiationTestCase):
         """The client's first bytes come one by one, those of its first request, too."""
         _, memory, puppet = self.connect_to()
         block = headers_frame(1, literal(request_fields()))
-        memory.send_bytewise(PREFACE + b"\0\0\0\4\0\0\0\0\0" + block)
+        memory.feed_bytewise(PREFACE + b"\0\0\0\4\0\0\0\0\0" + block)
         self.assertEqual(puppet.calls[0].scope["http_version"], "2")
 
     def test_post(self):
@@ -201,7 +201,7 @@ class ALPNTests(NegotiationTestCase):
         _, memory, puppet = self.connect_to(is_tls=True)
         agree(memory.transport, "h2")
         block = headers_frame(1, literal(request_fields()))
-        memory.send_bytewise(PREFACE + b"\0\0\0\4\0\0\0\0\0" + block)
+        memory.feed_bytewise(PREFACE + b"\0\0\0\4\0\0\0\0\0" + block)
         self.assertEqual(puppet.calls[0].scope["http_version"], "2")
         self.assertEqual(puppet.calls[0].scope["scheme"], "https")
 

@@ -103,7 +103,7 @@ class StartingTests(HTTP2TestCase):
             client.wire.arrive(b"".join(reset_frame(n) for n in numbers))
 
         client.server.run(change_its_mind())
-        client.server.turn()
+        client.server.settle()
         self.assertLessEqual(len(calls), 16)
 
     def test_lost_while_waiting(self):
@@ -115,7 +115,7 @@ class StartingTests(HTTP2TestCase):
             client.wire.lose()
 
         client.server.run(leave())
-        client.server.turn()
+        client.server.settle()
         self.assertLessEqual(len(calls), 16)
 
 

@@ -19,7 +19,7 @@ from django_daphne.server.protocols.http11_head import HeadReader
 from tests.compliance import CHUNKED, FIVE, POST, request
 from tests.support.memory import Call, ManualLoop, MemoryClient, Puppet, WireTestCase
 from tests.support.server import eager, serve
-from tests.support.wire import CLIENT, HOST, ManualClock
+from tests.support.wire import CLIENT, HOST
 
 GET = request()
 DISCONNECT = {"type": "http.disconnect"}
@@ -67,7 +67,6 @@ class Exchange(ManualLoop):
         super().__init__()
         self.puppet = Puppet()
         self.puppet.loop = self
-        self.clock = ManualClock()
         self.stream = RecordingStream()
         head = HeadReader(None).read(wire)
         scopes = ScopeFactory(Origin(CLIENT, "http", HOST, ""), None)

@@ -73,7 +73,7 @@ class ConversationTests(LifespanTestCase):
         """The application is told to start once and to stop once."""
         events: list[str] = []
         lifespan = self.started(application(STARTED, STOPPED, events=events), "on")
-        self.loop.turn()
+        self.loop.settle()
         self.assertEqual(events, ["lifespan.startup"])
         self.loop.run(lifespan.shutdown())
         self.loop.run(lifespan.shutdown())
@@ -125,7 +125,7 @@ class ConversationTests(LifespanTestCase):
                 await send(STARTED)
 
         self.started(app)
-        self.loop.turn()
+        self.loop.settle()
         self.assertEqual(len(errors), 3)
         self.assertIn("STARTING", str(errors[0]))
         self.assertIn("lifespan.startup.complete", str(errors[0]))
@@ -195,7 +195,7 @@ class StartupTests(LifespanTestCase):
                 raise
 
         self.assertIn("lifespan_timeout", self.failure(app, timeout=SHORT))
-        self.loop.turn()
+        self.loop.settle()
         self.assertEqual(cancelled, [True])
 
 
@@ -205,9 +205,8 @@ class ShutdownTests(LifespanTestCase):
 
     def stopped(self, app: Any) -> str:
         """Return what is logged when an application stops."""
-        lifespan = self.started(app)
         with self.assertLogs(LOGGER, "ERROR") as logs:
-            self.loop.turn()
+            lifespan = self.started(app)
             self.loop.run(lifespan.shutdown())
         return "\n".join(logs.output)
 
@@ -254,6 +253,6 @@ class ShutdownTests(LifespanTestCase):
     def test_returned(self):
         """The application has returned after its start and hears of nothing more."""
         lifespan = self.started(application(STARTED))
-        self.loop.turn()
+        self.loop.settle()
         with self.assertNoLogs(LOGGER, "WARNING"):
             self.loop.run(lifespan.shutdown())

@@ -564,7 +564,7 @@ class WireTests(WireTestCase):
     def behind_proxy(self, peer: Address = PEER, **values: Any) -> MemoryClient:
         """Return the client of a new server, at the address of a peer."""
         values = {"proxy_headers": True, "root_path": "/own"} | values
-        return self.serve(self.puppet, **values).connect(peer=peer)
+        return self.serve(self.puppet, **values).connect(client=peer)
 
     def wire(self, *lines: str) -> bytes:
         """Return a request with these lines."""
@@ -609,14 +609,14 @@ class WireTests(WireTestCase):
     def test_unix_socket(self):
         """The proxy comes over a unix socket, where neither side has an address."""
         server = self.serve(self.puppet, proxy_headers=True, root_path="/own")
-        client = server.connect(peer=None, host=None)
+        client = server.connect(client=None, server=None)
         self.assertEqual(self.facts(client, *self.ONE), self.ONE_FACTS)
         self.assertEqual(self.facts(client, "X-Forwarded-For: x")[0], None)
 
     def test_tls_to_the_proxy_alone(self):
         """The proxy speaks TLS to the server, and says that its client did not."""
         server = self.serve(self.puppet, proxy_headers=True)
-        client = server.connect(peer=PEER, is_tls=True)
+        client = server.connect(client=PEER, is_tls=True)
         self.assertEqual(self.facts(client, "X-Forwarded-Proto: http")[1:3][0], "http")
         self.assertEqual(self.facts(client, "X-Forwarded-For: 203.0.113.7")[1], "https")
 
@@ -624,7 +624,7 @@ class WireTests(WireTestCase):
         """The client forges everything there is, which changes nothing and is told once."""
         with self.assertLogs(LOGGER, "WARNING") as logs:
             client = self.behind_proxy(peer=CLIENT)
-            for each in (client, client, client.server.connect(peer=CLIENT)):
+            for each in (client, client, client.server.connect(client=CLIENT)):
                 facts = self.facts(each, *self.ONE, *self.TWO, "Forwarded: for=192.0.2.43")
                 self.assertEqual(facts, (CLIENT, *self.OWN_FACTS[1:]))
                 self.assertNotIn(b"daphne-root-path", self.header_names())
@@ -654,7 +654,7 @@ class WireTests(WireTestCase):
         """The request has headers of both families and is refused, with what stands behind it."""
         with self.assertLogs(LOGGER, "WARNING") as logs:
             first = self.behind_proxy()
-            for client in (first, first.server.connect(peer=PEER)):
+            for client in (first, first.server.connect(client=PEER)):
                 client.send(self.wire(*self.TWO, "Forwarded: for=192.0.2.43") + self.wire())
                 self.assertEqual(client.statuses(), [400])
                 self.assert_ends(client)
@@ -667,13 +667,13 @@ class WireTests(WireTestCase):
         fields = (b"X-Forwarded-For: x", b"Forwarded: for=x", b"Content-Length: 5")
         first = self.behind_proxy(limit_concurrency=1)
         with self.assertLogs(LOGGER, "WARNING"):
-            for client in (first, first.server.connect(peer=PEER)):
+            for client in (first, first.server.connect(client=PEER)):
                 client.send(request(*fields, line=b"POST / HTTP/1.1", body=b"hello"))
                 self.assertEqual(client.statuses(), [400])
                 client.half_close()
                 self.assert_ends(client)
         self.assertEqual(self.puppet.calls, [])
-        self.assertEqual(self.facts(first.server.connect(peer=PEER), *self.TWO), self.TWO_FACTS)
+        self.assertEqual(self.facts(first.server.connect(client=PEER), *self.TWO), self.TWO_FACTS)
 
     def test_both_behind_a_good_one(self):
         """The request behind a good one is refused; the good one is answered."""
@@ -712,7 +712,7 @@ class WireTests(WireTestCase):
             self.puppet.calls.clear()
             client = self.behind_proxy()
             if is_bytewise:
-                client.send_bytewise(wire)
+                client.feed_bytewise(wire)
             else:
                 client.send(wire)
             for number in range(5):

@@ -95,7 +95,7 @@ class WholeScopeTests(ScopeTestCase):
         """The client comes over TLS, or over a unix socket where nobody has an address."""
         puppet = Puppet()
         server = self.serve(puppet)
-        for options in ({"is_tls": True}, {"peer": None, "host": None}):
+        for options in ({"is_tls": True}, {"client": None, "server": None}):
             server.connect(**options).send(request())
         over_tls, over_unix = (call.scope for call in puppet.calls)
         self.assertEqual(over_tls["scheme"], "https")

@@ -218,9 +218,9 @@ class OpeningTests(WebSocketTestCase):
     def test_bytewise(self):
         """The client sends all that it says a byte at a time."""
         client = self.connect(echo)
-        client.send_bytewise(handshake() + ping(b"?") + text("zoë"))
+        client.feed_bytewise(handshake() + ping(b"?") + text("zoë"))
         self.assertEqual(client.read(), ACCEPTED + b"\x8a\x01?\x81\x04zo\xc3\xab")
-        client.send_bytewise(close(1000, b"bye"))
+        client.feed_bytewise(close(1000, b"bye"))
         self.assertEqual(client.read(), b"\x88\x02\x03\xe8")
         self.assert_ends(client)
 

@@ -376,7 +376,7 @@ class MemoryTests(WebSocketTestCase):
         server = client.server
         application: Any = server.context.tasks.application
         application.calls.clear()
-        server.clients.clear()
+        server.connections.clear()
         server.wait(60)  # this clock forgets a timer at its time only, cancelled or not
         del client, call
         gc.collect()

@@ -217,7 +217,7 @@ class RequestTests(HandshakeTestCase):
         ):
             puppet = Puppet()
             client = self.connect(puppet)
-            client.send_bytewise(wire)
+            client.feed_bytewise(wire)
             self.assertEqual(len(puppet.calls), calls)
             self.assertEqual(client.statuses(), [] if status is None else [status])
 

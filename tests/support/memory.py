@@ -8,230 +8,90 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from django.test import SimpleTestCase
 
-from django_daphne.server import AccessRecord, ServerConfig
-from django_daphne.server.asgi.tasks import ApplicationTasks
-from django_daphne.server.connection import Connection, ServerContext
-from django_daphne.server.reactor import new_event_loop
+from django_daphne.server import memory
+from django_daphne.server.manual_loop import ManualLoop
+from django_daphne.server.protocols.responses import DefaultHeaders
 from django_daphne.server.types import Message, Receive, Scope, Send
 from tests.compliance import Response, ResponseReader
 
 from .server import eager
-from .wire import ManualClock, MemoryTransport
+from .wire import MemoryTransport
 
-T = TypeVar("T")
+__all__ = [
+    "DATE",
+    "SERVER",
+    "Call",
+    "ManualLoop",
+    "MemoryClient",
+    "MemoryServer",
+    "Puppet",
+    "WireTestCase",
+]
 
 DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 SERVER = b"Server: daphne\r\n"
 
-# Enough turns of the loop for everything that one event sets off.
-_TURNS = 12
 
-
-class FixedHeaders:
-    """The default headers of responses at the beginning of 1970."""
-
-    server = SERVER
-
-    def date(self) -> bytes:
-        """Return the Date line."""
-        return DATE
-
-    def block(self) -> bytes:
-        """Return both lines."""
-        return DATE + SERVER
-
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Return both with names in lower case."""
-        return [(b"date", DATE[6:-2]), (b"server", SERVER[8:-2])]
-
-
-class InlineExecutor(ThreadPoolExecutor):
-    """Runs everything at once, in the thread that asks."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn`` and return its outcome."""
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed on, as executors do
-            future.set_exception(error)
-        return future
-
-
-class ManualLoop:
-    """A private event loop that turns when it is told to."""
-
-    def __init__(self) -> None:
-        self.loop = new_event_loop(os.environ.get("DAPHNE_TEST_LOOP", "auto"))
-        self.loop.set_default_executor(InlineExecutor(1))
-        self.faults: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end."""
-        return self.loop.run_until_complete(coroutine)
-
-    def call(self, function: Callable[..., T], *args: Any) -> T:
-        """Call a function inside the loop, then let the loop do all that follows."""
-
-        async def turn() -> T:
-            result = function(*args)
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
-            return result
-
-        return self.run(turn())
-
-    def begin(self, awaitable: Awaitable[T]) -> asyncio.Task[T]:
-        """Start waiting for something; the task is done if that did not have to wait."""
-
-        async def wait() -> T:
-            return await awaitable
-
-        return self.call(lambda: asyncio.ensure_future(wait()))
-
-    def turn(self, times: int = 1) -> None:
-        """Let the loop do what is to be done."""
-        for _ in range(times):
-            self.call(lambda: None)
-
-    def advance(self, clock: ManualClock, seconds: float) -> None:
-        """Let time pass, and the loop turn after each call."""
-        end = clock.now() + seconds
-        while self.call(clock.run_next, end):
-            pass
-
-    def close(self) -> None:
-        """End what is still running, and raise what went wrong unseen."""
-        tasks = asyncio.all_tasks(self.loop)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            self.run(asyncio.wait(tasks, timeout=5))
-        self.turn()
-        self.loop.close()
-        assert not self.faults, self.faults
-
-
-class MemoryServer(ManualLoop):
-    """What connections of one server share, without a listener. ``access`` has the records."""
+class MemoryServer(memory.MemoryServer):
+    """A server without lifespan. It is not later than the beginning of 1970 in its responses."""
 
     def __init__(
         self, application: Any, state: dict[str, Any] | None = None, **values: Any
     ) -> None:
-        super().__init__()
-        self.access: list[AccessRecord] = []
-        self.clock = ManualClock()
-        self.config = ServerConfig().replace(**values)
-        self.clients: list[MemoryClient] = []
+        super().__init__(application, eager=eager(), **{"lifespan": "off"} | values)
+        self.start()
+        self.context.state = state
+        self.context.default_headers = DefaultHeaders("daphne", lambda: 0.0)
 
-        def make() -> ServerContext:
-            context = ServerContext(
-                config=self.config,
-                clock=self.clock,
-                tasks=ApplicationTasks(application, eager=eager()),
-                state=state,
-                log_access=self.access.append,
-                call_soon=self.loop.call_soon,
-            )
-            context.default_headers = FixedHeaders()  # type: ignore[assignment]
-            return context
-
-        self.context = self.call(make)
+    def _make_connection(self, transport: MemoryTransport) -> MemoryClient:
+        return MemoryClient(self, transport)
 
     def connect(self, **options: Any) -> MemoryClient:
         """Return the client of a new connection."""
-        transport = MemoryTransport(self.loop.call_soon, **options)
-        connection = Connection(self.context)
-        self.call(transport.connect, connection)
-        client = MemoryClient(self, transport, connection)
-        self.clients.append(client)
+        client = super().connect(**options)
+        assert isinstance(client, MemoryClient)
         return client
 
     def wait(self, seconds: float) -> None:
         """Let time pass for the server."""
-        self.advance(self.clock, seconds)
+        self.advance(seconds)
 
     def close(self) -> None:
         """End every connection; raise AssertionError for a fault that nobody saw."""
-        for client in self.clients:
-            client.reset()
         super().close()
         assert not self.context.connections
-        self.context.wheel.close()
 
 
-class MemoryClient:
+class MemoryClient(memory.MemoryConnection):
     """The client's end of one connection; also a channel for `tests.compliance`."""
 
-    def __init__(
-        self, server: MemoryServer, transport: MemoryTransport, connection: Connection
-    ) -> None:
-        self.server = server
-        self.transport = transport
-        self.connection = connection
-        self._seen = 0
+    server: MemoryServer
 
     def send(self, data: bytes) -> None:
         """Send ``data`` in one piece."""
-        self.server.call(self.transport.arrive, data)
-
-    def send_bytewise(self, data: bytes) -> None:
-        """Send ``data`` a byte at a time, with a turn of the loop now and then."""
-
-        async def send() -> None:
-            for number, value in enumerate(data):
-                self.transport.arrive(bytes((value,)))
-                if number % 16 == 0:
-                    await asyncio.sleep(0)
-
-        self.server.run(send())
-        self.server.turn()
+        self.feed(data)
 
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
-        self.server.call(self.transport.arrive, None)
-
-    def reset(self) -> None:
-        """Leave without a word."""
-        self.server.call(self.transport.lose)
+        self.feed_eof()
 
     def stop_reading(self) -> None:
         """Read nothing from now on."""
-        self.transport.client_reads = False
+        self.pause_reading()
 
     def read_on(self) -> None:
         """Read what waits and all that comes."""
-        self.transport.client_reads = True
-        self.take()
-
-    def take(self, count: int | None = None) -> None:
-        """Read ``count`` bytes of what waits, or all."""
-        self.server.call(self.transport.take, count)
+        self.resume_reading()
 
     @property
     def ended(self) -> bool:
         """Whether the client has seen the server's end."""
-        transport = self.transport
-        return transport.lost or (transport.write_closed and not transport.unsent)
-
-    @property
-    def was_reset(self) -> bool:
-        """Whether the server has reset the connection."""
-        return self.transport.aborted
-
-    def read(self) -> bytes:
-        """Return what has come since the last time."""
-        data = bytes(self.transport.output[self._seen :])
-        self._seen += len(data)
-        return data
+        return self.is_closed
 
     def receive(self) -> bytes:
         """Return what has come, or none after the end. Raise TimeoutError where one would wait."""
