@@ -18,6 +18,7 @@ from ..server import (
     bind,
 )
 from ..signals import send_started, send_stopping
+from .blocked_loop import LoopWatch
 
 # Seconds. Ctrl-C means now, and so does a file that was saved. Beneath the autoreloader the process
 # is killed a quarter of a second after Ctrl-C, and the application's shutdown has to fit in.
@@ -31,7 +32,8 @@ class DevelopmentServer:
     """An ASGI server with the interface of wsgiref's: bound when made, then given its application.
 
     Django makes it, calls ``set_app`` and ``serve_forever``, and asks ``server_port``. Each command
-    makes a subclass of its own: ``options`` are what ``ServerProcess`` takes besides ``config``.
+    makes a subclass of its own: ``options`` are what ``ServerProcess`` takes besides ``config``,
+    and ``blocked_loop_time``, the limit of `LoopWatch`.
     """
 
     config: ClassVar[ServerConfig]
@@ -109,8 +111,17 @@ class _Process(ServerProcess):
 
     renews_on_hangup = False
 
-    def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
-        super().__init__(application, config, **options)
+    def __init__(
+        self,
+        application: Any,
+        config: ServerConfig,
+        *,
+        blocked_loop_time: float | None = None,
+        **options: Any,
+    ) -> None:
+        self._watch = LoopWatch(blocked_loop_time)
+        announce = lambda server: self._watch.start()  # noqa: E731
+        super().__init__(application, config, announce=announce, **options)
         self.ended = threading.Event()
         self._graceful_timeout = config.timeouts.graceful_timeout
         self._leaving = False
@@ -125,6 +136,7 @@ class _Process(ServerProcess):
         watchdog.start()
 
     def _stop(self) -> None:
+        self._watch.stop()
         self.exit_soon(0)
         super()._stop()
 

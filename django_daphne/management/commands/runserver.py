@@ -18,7 +18,7 @@ from django.core.management.commands.runserver import Command as DjangoRunserver
 
 from ... import __version__
 from ...asgi import load_application
-from ...conf import DjangoConfig
+from ...conf import DevelopmentConfig, DjangoConfig
 from ...handlers import make_static_files_handler, prepare
 from ...server import (
     AccessRecord,
@@ -35,6 +35,7 @@ from ..options import add_server_arguments, get_command_config
 _GROUPS = (
     *(HTTPConfig, LimitsConfig, TimeoutConfig, WebSocketConfig, ProcessConfig),
     DjangoConfig,
+    DevelopmentConfig,
 )
 
 
@@ -82,11 +83,16 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             return
         # What the settings say of it is meant for production.
         options.setdefault("graceful_timeout", GRACEFUL_TIMEOUT)
-        resolved, log_access = get_command_config(options), self.log_access
+        resolved = get_command_config(options)
+        development: Any = resolved.extra[DevelopmentConfig]
+        server_options = {
+            "log_access": self.log_access,
+            "blocked_loop_time": development.blocked_loop_time,
+        }
 
         class CommandServer(DevelopmentServer):
             config = resolved.config
-            options = {"log_access": log_access}  # noqa: RUF012 - declared in the base
+            options = server_options
 
         self.server_cls = CommandServer
         try:
