@@ -100,6 +100,30 @@ class WatchTestCase(SimpleTestCase):
         self.call(loop, watch.start)
         return watch
 
+    def watcher(self, loop: Any, patience: float = PATIENCE) -> Any:
+        """Return the thread of a watch, which is not started."""
+        with mock.patch.object(blocked_loop._Watcher, "start", autospec=True) as start:
+            self.call(loop, LoopWatch(LIMIT, patience).start)
+            self.call(loop, lambda: None)  # the turn in which it was made
+        return start.call_args.args[0]
+
+    @contextlib.contextmanager
+    def working(self, loop: Any) -> Iterator[threading.Event]:
+        """Keep a loop at work, until the event is set or the block is left."""
+        inside, release = threading.Event(), threading.Event()
+
+        def work() -> None:
+            inside.set()
+            release.wait(PATIENCE)
+
+        done = asyncio.run_coroutine_threadsafe(as_coroutine(work), loop)
+        self.assertTrue(inside.wait(PATIENCE))
+        try:
+            yield release
+        finally:
+            release.set()
+            done.result(PATIENCE)
+
     def call(self, loop: Any, function: Callable[[], object]) -> None:
         """Call a function on a loop, and return when it has."""
         asyncio.run_coroutine_threadsafe(as_coroutine(function), loop).result(PATIENCE)
@@ -152,6 +176,21 @@ class WarningTests(WatchTestCase):
             r" by threading\.Condition\.wait \(.*threading\.py:\d+\); nothing",
         )
 
+    def test_library(self):
+        """The project calls a library that blocks, or code that is in no file."""
+        loop = self.run_loop()
+        self.watch(loop)
+        with mock.patch.object(blocked_loop, "_QUIET_TIME", 0):
+            for file in ("/somewhere/site-packages/library.py", "<template>"):
+                with self.subTest(file):
+                    names: dict[str, Any] = {"__name__": "library"}
+                    code = "def work(wait):\n    wait(timeout=30)"
+                    exec(compile(code, file, "exec"), names)
+                    self.call(loop, functools.partial(names["work"], self.log.notices.acquire))
+                    warning = self.log.next_warning()
+                    self.assertIn(".test_blocked_loop.as_coroutine ", warning.getMessage())
+                    self.assertIn(f'File "{file}", line 2, in work', warning.stack_info or "")
+
     def test_long_block(self):
         """The developer is told of a block that does not end, and only once."""
         loop = self.run_loop()
@@ -162,6 +201,20 @@ class WarningTests(WatchTestCase):
         self.log.wait_for_notice()
         self.call(loop, self.slow_view)
         self.assertIn("wait_for_notice", self.log.next_warning().getMessage())
+
+    def test_once(self):
+        """The block goes on after the warning, and there is nothing to say until it has ended."""
+        loop = self.run_loop()
+        watcher = self.watcher(loop, patience=0)
+        with self.working(loop) as release:
+            asking = threading.Thread(target=watcher._ask)
+            asking.start()
+            self.log.next_warning()
+            asking.join(LIMIT * 2)
+            self.assertTrue(asking.is_alive())
+            release.set()
+            asking.join(PATIENCE)
+        self.assertFalse(asking.is_alive())
 
     def test_repeated(self):
         """The same function blocks again and again: it is counted, and others are told of."""
@@ -248,13 +301,6 @@ class RequestTests(WatchTestCase):
 class NoAlarmTests(WatchTestCase):
     """What is not the loop's fault is no block."""
 
-    def watcher(self, loop: Any) -> Any:
-        """Return the thread of a watch, which is not started."""
-        with mock.patch.object(blocked_loop._Watcher, "start", autospec=True) as start:
-            self.call(loop, LoopWatch(LIMIT).start)
-            self.call(loop, lambda: None)  # the turn in which it was made
-        return start.call_args.args[0]
-
     def test_idle(self):
         """The loop waits for something to do, or does something."""
         for make in loop_makers():
@@ -268,23 +314,6 @@ class NoAlarmTests(WatchTestCase):
                     stack = stacks.stack_of(watcher._thread, watcher._base)
                 names = [frame.f_code.co_name for frame, _ in stack]
                 self.assertEqual(names[:2], ["as_coroutine", "work"])
-
-    @contextlib.contextmanager
-    def working(self, loop: Any) -> Iterator[threading.Event]:
-        """Keep a loop at work, until the event is set or the block is left."""
-        inside, release = threading.Event(), threading.Event()
-
-        def work() -> None:
-            inside.set()
-            release.wait(PATIENCE)
-
-        done = asyncio.run_coroutine_threadsafe(as_coroutine(work), loop)
-        self.assertTrue(inside.wait(PATIENCE))
-        try:
-            yield release
-        finally:
-            release.set()
-            done.result(PATIENCE)
 
     def test_another_thread(self):
         """The loop's thread has ended, or runs something that is not the loop's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 from django.core.management.color import color_style, make_style, no_style
 from django.test import SimpleTestCase
@@ -142,7 +143,7 @@ class LineTests(SimpleTestCase):
 class WebSocketLineTests(SimpleTestCase):
     """Each event of a WebSocket is a line, coloured as a request of its kind is."""
 
-    def log(self, style: object = None, **values: object) -> str:
+    def log(self, style: object = None, **values: Any) -> str:
         """Return the line for an event."""
         record = dataclasses.replace(RECORD, target=b"/ws/\n", **values)
         details = console.websocket_details(record)
