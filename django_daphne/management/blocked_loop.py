@@ -5,9 +5,10 @@ thread. While the loop waits for something to do, that is all. While it runs som
 asks it for a sign. If none comes within the limit, the thread takes the stack, waits for the sign
 on, and then says what was running and for how long.
 
-The thread counts only time in which it could have seen the sign. Where it was late itself, because
-the process was stopped, the machine slept or other code kept the interpreter's lock, a wait counts
-as long as it was meant to be. And a loop that waits is not blocked, however late the sign is.
+The thread counts only time in which it could have seen the sign. Where it was late itself, the
+process was stopped, the machine slept, or others had the processor or the interpreter's lock; that
+is not the loop's fault, and the limit begins again. And a loop that waits for something to do is
+not blocked, however late the sign is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _MAX_FUNCTIONS: Final = 100
 # The part of the limit after which is looked again, and the fewest seconds.
 _LOOK: Final = 1 / 5
 _SHORTEST_LOOK: Final = 0.01
+# Seconds. Threads that compute give the interpreter's lock to each other after 5 ms; a thread that
+# waits longer than for two or three of them is late.
+_LATE: Final = 0.02
 
 
 class LoopWatch:
@@ -99,7 +103,7 @@ class _Watcher(threading.Thread):
         """Ask the loop for a sign, and return when it came."""
         sign = threading.Event()
         self._loop.call_soon_threadsafe(sign.set)
-        seen = self._wait(sign, self._limit)
+        seen = self._wait(sign, self._limit, is_strict=True)
         if sign.is_set() or self._ended.is_set():
             return
         stack = stack_of(self._thread, self._base)
@@ -116,16 +120,21 @@ class _Watcher(threading.Thread):
         while not (sign.wait(self._limit) or self._ended.is_set() or self._loop.is_closed()):
             pass  # one block is told of once
 
-    def _wait(self, sign: threading.Event, seconds: float) -> float:
-        """Wait for the sign, so long at most; return the seconds that this thread saw go by."""
-        seen = 0.0
-        while seen < seconds and not sign.is_set():
-            piece = min(self._pause, seconds - seen)
+    def _wait(self, sign: threading.Event, seconds: float, *, is_strict: bool = False) -> float:
+        """Wait for the sign, so long at most; return the seconds that this thread saw go by.
+
+        A wait that was late counts as what it was meant to be; strictly, the time begins again.
+        """
+        seen = counted = 0.0
+        while counted < seconds and not (sign.is_set() or self._loop.is_closed()):
+            piece = min(self._pause, seconds - counted)
             began = monotonic()
             sign.wait(piece)
             passed = monotonic() - began
-            # Threads that all compute wait some milliseconds for each other; that is no lateness.
-            seen += passed if passed < piece + self._pause else piece
+            is_late = passed > piece + _LATE
+            seconds_seen = piece if is_late else passed
+            seen += seconds_seen
+            counted = 0.0 if is_late and is_strict else counted + seconds_seen
         return seen
 
     def _tell(self, sight: Sight, seconds: float, has_ended: bool) -> None:

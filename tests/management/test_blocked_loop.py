@@ -323,18 +323,22 @@ class NoAlarmTests(WatchTestCase):
     def test_late(self):
         """The process was stopped for a minute, and the watch with it."""
         time = [0.0]
+        late = [60.0, 0.0]  # the second wait
 
         class Sign:
             def is_set(self) -> bool:
                 return False
 
             def wait(self, seconds: float) -> None:
-                time[0] += 60
+                time[0] += (late and late.pop()) or max(seconds, 1e-6)
 
         watcher = self.watcher(self.run_loop())
         with mock.patch.object(blocked_loop, "monotonic", lambda: time[0]):
-            self.assertAlmostEqual(watcher._wait(Sign(), LIMIT), LIMIT)
-        self.assertEqual(time[0], 60 / blocked_loop._LOOK)
+            self.assertAlmostEqual(watcher._wait(Sign(), LIMIT, is_strict=True), LIMIT * 7 / 5, 5)
+            self.assertAlmostEqual(time[0], LIMIT / 5 + 60 + LIMIT, 5)  # it begins again
+            late.append(60.0)
+            self.assertAlmostEqual(watcher._wait(Sign(), LIMIT), LIMIT, 5)
+            self.assertAlmostEqual(time[0], 120 + LIMIT * 2, 5)  # or as what was asked for
 
     def test_no_stack(self):
         """The loop gives no sign, but it is not in anybody's code: others keep it from running."""
