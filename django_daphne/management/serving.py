@@ -17,8 +17,10 @@ from ..autoreload import (
     make_reloader,
     watch_included,
 )
-from ..server import ServerConfig, ServerProcess
+from ..conf import get_development_config
+from ..server import Server, ServerConfig, ServerProcess
 from . import inheritance
+from .blocked_loop import LoopWatch
 
 # Seconds. Ctrl-C means now.
 INTERRUPT_TIMEOUT: Final = 0.1
@@ -35,10 +37,25 @@ class DevelopmentProcess(ServerProcess):
     renews_on_hangup = False
     _current: ClassVar[DevelopmentProcess | None] = None
 
-    def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
+    def __init__(
+        self,
+        application: Any,
+        config: ServerConfig,
+        *,
+        announce: Callable[[Server], None] | None = None,
+        **options: Any,
+    ) -> None:
         """Take what ``ServerProcess`` takes; signals are heard where it runs in the main thread."""
         in_main_thread = threading.current_thread() is threading.main_thread()
-        super().__init__(application, config, handle_signals=in_main_thread, **options)
+        super().__init__(
+            application,
+            config,
+            announce=self._begin,
+            handle_signals=in_main_thread,
+            **options,
+        )
+        self._say_begun = announce
+        self._watch = LoopWatch(get_development_config().blocked_loop_time)
         self._ended = threading.Event()
         self._leaving = False
 
@@ -49,6 +66,11 @@ class DevelopmentProcess(ServerProcess):
             super().run()
         finally:
             self._ended.set()
+
+    def _begin(self, server: Server) -> None:
+        if self._say_begun is not None:
+            self._say_begun(server)
+        self._watch.start()
 
     @classmethod
     def leave(cls, status: int) -> None:
@@ -75,6 +97,7 @@ class DevelopmentProcess(ServerProcess):
         watchdog.start()
 
     def _stop(self) -> None:
+        self._watch.stop()
         self._exit_soon(0)
         super()._stop()
 

@@ -150,6 +150,7 @@ class Connection(Protocol):
         self._deadlines = Deadlines(context.wheel)
         self._protocol: ConnectionProtocol
         self._late_origin: Origin | None = None  # what was not known when it was made
+        self._is_draining = False
         self._first_bytes = b""
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
@@ -210,6 +211,8 @@ class Connection(Protocol):
             return
         self._first_bytes = b""
         self._protocol.data_received(data)
+        if self._is_draining:
+            self._protocol.drain()
 
     def readConnectionLost(self) -> None:
         self._protocol.eof_received()
@@ -276,6 +279,7 @@ class Connection(Protocol):
 
     def drain(self) -> None:
         """Finish what is under way, then close."""
+        self._is_draining = True
         self._protocol.drain()
 
     def abort(self) -> None:

@@ -278,7 +278,7 @@ class ConsoleTests(RunserverTestCase):
         """The developer reads a line for each request."""
         server = self.runserver("--noreload", "0")
         self.ask(server)
-        line = r"HTTP GET /status/%d\?a=b %d \[\d+\.\d\d, 127\.0\.0\.1:\d+\]\n"
+        line = r"HTTP GET /status/%d\?a=b %d \[\d+\.\d+, 127\.0\.0\.1:\d+, 0 B, h1\]\n"
         for code in (200, 302, 304, 400, 404, 500):
             self.assertRegex(server.errors, line % (code, code))
         self.assertNotIn("\x1b", server.errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from unittest import mock
 
@@ -96,7 +97,14 @@ class ActionTests(SimpleTestCase):
         command = Command(stdout=io.StringIO(), stderr=io.StringIO(), no_color=True)
         with self.assertLogs("django.channels.server") as logs:
             command.log_access(RECORD)
-        self.assertEqual(logs.records[0].getMessage(), "HTTP GET / 200 [0.00, 127.0.0.1:5000]")
+            command.log_access(dataclasses.replace(RECORD, event="disconnected", code=1000))
+        self.assertEqual(
+            [record.getMessage() for record in logs.records],
+            [
+                "HTTP GET / 200 [0.000, 127.0.0.1:5000, 1 B, h1]",
+                "WebSocket DISCONNECT / [127.0.0.1:5000, h1, code 1000, 0.000 s]",
+            ],
+        )
 
     def test_other_actions(self):
         """The server tells of what the command has no line for."""

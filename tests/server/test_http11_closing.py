@@ -303,7 +303,12 @@ class DrainTests(WireTestCase):
         client.send(GET)
         puppet.calls[0].answer()
         client.responses()
-        client.server.call(lambda: (client.connection.drain(), client.transport.arrive(GET)))
+
+        def drain_and_ask() -> None:
+            client.connection.drain()
+            client.transport.arrive(GET)
+
+        client.server.call(drain_and_ask)
         puppet.calls[1].answer()
         (response,) = client.responses()
         self.assertEqual(response.headers[b"connection"], b"close")

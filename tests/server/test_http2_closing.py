@@ -21,7 +21,7 @@ from tests.support.http2_frames import (
     ping_frame,
     request_fields,
 )
-from tests.support.memory import Call
+from tests.support.memory import Call, Puppet
 
 from .http2_support import HTTP2Client, HTTP2TestCase
 
@@ -166,7 +166,23 @@ class DrainTests(HTTP2TestCase):
                 memory = self.serve(None).connect()
                 memory.send(said)
                 memory.server.call(memory.connection.drain)
+                self.assertFalse(memory.ended)
+                memory.server.wait(0.5 + RESOLUTION)
                 self.assertTrue(memory.ended)
+
+    def test_first_request(self):
+        """The client has connected only now; what it asks is served, and it learns of the end."""
+        puppet = Puppet()
+        client = self.serve(puppet).speak(greet=False)
+        client.conversation.answers_pings = False
+        client.server.drain()
+        client.greet({})
+        answer = client.ask(GET)
+        self.assertEqual(client.goaways[0], FIRST)
+        self.know(client)
+        puppet.calls[0].answer()
+        self.assert_answered(client.finish(answer))
+        self.assert_ends(client.memory)
 
     def test_before_the_preface_over_tls(self):
         """The server stops while the client that agreed on HTTP/2 has not said anything."""

@@ -184,11 +184,12 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             self.log_action("websocket", record.event, console.websocket_details(record))
 
     def log_action(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
-        """Log what happened: ("http", "complete") with path, status, method, client, time_taken.
+        """Log what happened: ("http", "complete"), or ("websocket", an event of `AccessRecord`).
 
-        Or ("websocket", one of the events of `AccessRecord`) with path, client.
+        Both have path, client, status, time_taken (seconds) and http_version ("1.1", "2"); a
+        request has method and size (bytes of body), a WebSocket code, None before its end.
         """
         if (protocol, action) == ("http", "complete"):
             console.log_http(details, self.style)
         elif protocol == "websocket":
-            console.log_websocket(action, details)
+            console.log_websocket(action, details, self.style)
