@@ -69,8 +69,10 @@ class WatchTestCase(SimpleTestCase):
         super().setUp()
         self.log = Log()
         logger = logging.getLogger("django_daphne.server")
-        for name, value in (("level", logging.DEBUG), ("propagate", False)):
-            self.enterContext(mock.patch.object(logger, name, value))
+        self.enterContext(mock.patch.object(logger, "propagate", False))
+        # It remembers which levels are enabled, until it is told.
+        self.addCleanup(logger.setLevel, logger.level)
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(self.log)
         self.addCleanup(logger.removeHandler, self.log)
 
