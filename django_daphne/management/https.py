@@ -79,8 +79,8 @@ def tls_values(flags: Mapping[str, Any], host: str, output: OutputWrapper) -> di
 
     With --https and without a certificate among the flags that of the local authority is taken, for
     the names of this machine, ``host`` and ALLOWED_HOSTS; when the authority is new, ``output``
-    gets a text on how to trust it. To be called once, before any process that serves. Raise CommandError where something is
-    wrong with the flags or the files.
+    gets a text on how to trust it. To be called once, before any process that serves. Raise
+    CommandError where something is wrong with the flags or the files.
     """
     given = {name: value for name, value in flags.items() if name != "https"}
     is_local = flags.get("https", False) and not given.keys() & {"certfile", "keyfile"}
@@ -108,11 +108,12 @@ def certificate_names(host: str, allowed: Iterable[object]) -> list[str]:
     if host not in _EVERYWHERE:
         found.append(host)
     for pattern in (*allowed,) or (_DEBUG_HOSTS if settings.DEBUG else ()):
-        text = str(pattern).strip()
-        if text.startswith("."):
-            found += [text[1:], f"*{text}"]
+        if not isinstance(pattern, str):
+            continue  # a mistake that Django finds at the first request
+        if pattern.startswith("."):
+            found += [pattern[1:], f"*{pattern}"]
         else:
-            found.append(text.removeprefix("[").removesuffix("]"))
+            found.append(pattern.removeprefix("[").removesuffix("]"))
     return [*dict.fromkeys(filter(None, map(normal_name, found)))]
 
 

@@ -48,7 +48,7 @@ _REST: Final = timedelta(days=30)
 # Clocks of phones and virtual machines are late.
 _SKEW: Final = timedelta(days=1)
 
-# The most that X.509 has room for (RFC 5280, appendix A.1), in characters.
+# The most that X.509 has room for (RFC 5280, appendix A.1), in bytes.
 _MAX_COMMON_NAME: Final = 64
 _MAX_HOST_NAME: Final = 253
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -256,7 +256,8 @@ def _owner() -> str:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may have a number and no name for it
         user = "somebody"
-    return f"django-daphne {user}@{socket.gethostname()}"[:_MAX_COMMON_NAME]
+    name = f"django-daphne {user}@{socket.gethostname()}".encode(errors="replace")
+    return name[:_MAX_COMMON_NAME].decode(errors="ignore")
 
 
 def _common_name(certificate: x509.Certificate) -> str:
