@@ -14,8 +14,9 @@ from unittest import skipUnless
 from django_daphne.management.local_authority import LocalAuthority
 from tests.integration.projects import DEVELOPMENT_URLS, RunserverTestCase
 from tests.integration.test_chat import ExampleTestCase
-from tests.support.browser import BrowserTestCase, WebSocketTestCase
+from tests.support.browser import BrowserTestCase
 from tests.support.processes import PATIENCE, Process, ProcessTestCase, Response
+from tests.test_docs import blocks
 
 LISTENING = re.compile(r"development server at https://([^/]+):(\d+)/\nQuit the server")
 MADE = "A certificate authority was made for this user"
@@ -28,7 +29,7 @@ class LocalTestCase(ProcessTestCase):
         super().setUp()
         self.home = self.folder / "home"
         self.home.mkdir()
-        self.config = self.folder / "config"
+        self.config = self.home / ".config"
         self.ca = self.config / "django-daphne" / "authority" / "certificate.crt"
 
     def runserver(self, *arguments: str, **variables: str) -> Process:
@@ -97,7 +98,7 @@ class CommandTests(LocalTestCase, RunserverTestCase):
         self.assertFalse(self.config.exists())
 
 
-class ExampleTests(LocalTestCase, ExampleTestCase, BrowserTestCase, WebSocketTestCase):
+class ExampleTests(LocalTestCase, ExampleTestCase, BrowserTestCase):
     """The example project, whose pages and WebSockets are all served by TLS."""
 
     def setUp(self):
@@ -105,12 +106,9 @@ class ExampleTests(LocalTestCase, ExampleTestCase, BrowserTestCase, WebSocketTes
         self.server = self.runserver("--https", "--noreload", "0")
         self.port = self.wait_for_tls(self.server)
 
-    def address(self, server: Process, path: str) -> str:
-        return f"wss://localhost:{self.port}{path}"
-
     @skipUnless(shutil.which("curl"), "missing: curl")
     def test_clients(self):
-        """The developer has curl for pages, over HTTP/2, and websockets for an echo."""
+        """The developer has curl, over HTTP/2, and the Python of the docs, over wss, too."""
         shown = ("--silent", "--show-error", "--output", "page", "--write-out")
         url = f"https://localhost:{self.port}/chat/"
         done = subprocess.run(
@@ -130,10 +128,13 @@ class ExampleTests(LocalTestCase, ExampleTestCase, BrowserTestCase, WebSocketTes
             timeout=PATIENCE,
         )
         self.assertEqual(done.stdout, "2 200", done.stderr)
-        trusting = ssl.create_default_context(cafile=str(self.ca))
-        echo = self.open(self.server, "/ws/echo", ssl=trusting)
-        echo.send("by wss")
-        self.assertEqual(self.receive(echo), "by wss")
+        client = "\n".join(
+            block for block in blocks("howto/development-https.md", "python") if "import" in block
+        )
+        self.write("client.py", client.replace("localhost:8000", f"localhost:{self.port}"))
+        process = self.start("client.py", HOME=str(self.home))
+        self.assertEqual(process.wait(), 0, process)
+        self.assertEqual(process.output, "200\nHello\n")
         self.finish(self.server)
 
     def trust(self) -> None:
@@ -143,7 +144,7 @@ class ExampleTests(LocalTestCase, ExampleTestCase, BrowserTestCase, WebSocketTes
         commands = [
             line.removeprefix("  Chromium, Chrome").strip()
             for line in self.server.output.splitlines()
-            if str(self.home) in line
+            if "nssdb" in line
         ]
         self.assertEqual([command.split()[0] for command in commands], ["mkdir", "certutil"])
         for command in commands:

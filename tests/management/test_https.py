@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +20,7 @@ from django_daphne import conf
 from django_daphne.management import https
 from django_daphne.management.commands.runserver import Command
 from django_daphne.management.local_authority import LocalAuthority
+from tests.test_docs import blocks
 
 LOCAL = ["localhost", "127.0.0.1", "::1"]
 
@@ -119,6 +122,20 @@ class ValueTests(HTTPSTestCase):
         with mock.patch.dict(os.environ, HOME=str(self.folder)):
             text = https._instructions(LocalAuthority(self.folder / "a"))
         self.assertIn(f"certutil -d sql:{self.folder}/.local/share/pki/nssdb -A", text)
+
+
+class PageTests(SimpleTestCase):
+    """The page on HTTPS in development says what is so."""
+
+    def test_commands(self):
+        """The developer copies the commands."""
+        parser = Command().create_parser("manage.py", "runserver")
+        lines = "".join(blocks("howto/development-https.md", "console"))
+        commands = re.findall(r"(?m)^\$ python manage.py runserver (.*)$", lines)
+        self.assertEqual(len(commands), 4)
+        for flags in commands:
+            given = vars(parser.parse_args(shlex.split(flags)))
+            self.assertTrue(given["https"] or given["certfile"])
 
 
 class MistakeTests(HTTPSTestCase):
