@@ -138,13 +138,27 @@ class PageTests(SimpleTestCase):
             self.assertTrue(given["https"] or given["certfile"])
 
 
+class Refusing(Command):
+    """A command that must never come to serve."""
+
+    def _serve(self, **options: Any) -> None:
+        raise AssertionError("it serves")
+
+    def _keep(self, *arguments: Any) -> int:
+        raise AssertionError("it keeps a socket for those that serve")
+
+    def inner_run(self, *arguments: Any, **options: Any) -> None:
+        """Stand for Django's own server."""
+        raise AssertionError("it serves with Django's server")
+
+
 class MistakeTests(HTTPSTestCase):
     """Each mistake is a line before anything is listened on."""
 
     def assert_refused(self, text: str, *flags: str) -> None:
         """The command says this and does nothing."""
         with self.assertRaises(CommandError) as caught:
-            call_command(Command(), "0", *flags)
+            call_command(Refusing(), "0", *flags)
         self.assertIn(text, str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
         self.assertEqual([*self.folder.iterdir()], [])
@@ -152,8 +166,9 @@ class MistakeTests(HTTPSTestCase):
     def test_flags(self):
         """The developer gives flags that do not go together."""
         needs = "--certfile has to be passed for this parameter."
-        self.assert_refused("--https: the server of --noasgi", "--https", "--noasgi")
-        self.assert_refused("--certfile: the server of --noasgi", "--noasgi", "--certfile", "a")
+        django = ("--noasgi", "--noreload")
+        self.assert_refused("--https: the server of --noasgi", "--https", *django)
+        self.assert_refused("--certfile: the server of --noasgi", "--certfile", "a", *django)
         self.assert_refused(f"flag --keyfile: {needs}", "--https", "--keyfile", "a")
         self.assert_refused(f"flag --ca-certs: {needs}", "--ca-certs", "a")
         self.assert_refused("flag --tls-min-version: '1'", "--https", "--tls-min-version", "1")
