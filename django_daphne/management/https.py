@@ -6,6 +6,7 @@ What the settings and the environment say of TLS is meant for production. Here f
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -133,7 +134,8 @@ def _issue(names: Iterable[str], output: OutputWrapper) -> Path:
 def _instructions(authority: LocalAuthority) -> str:
     """Return what a developer is told once: what was made, and how to trust it."""
     quote: Callable[[object], str] = _quote_for_windows if sys.platform == "win32" else _quote
-    databases = [Path.home() / path for path in _DATABASES]
+    home = Path(os.environ.get("HOME", "~"))  # there may be none
+    databases = [home / path for path in _DATABASES]
     commands = _TRUST.get(sys.platform, _TRUST["linux"]).format(
         database=quote(next(filter(Path.exists, databases), databases[0])),
         file=quote(authority.certificate_file),
