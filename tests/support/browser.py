@@ -8,6 +8,7 @@ own, and does nothing else with asyncio.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -80,8 +81,8 @@ class QuietTestCase(ProcessTestCase):
 class BrowserTestCase(QuietTestCase):
     """Tests that may open windows of Chromium; skipped there without it."""
 
-    def start_browser(self) -> Browser:
-        """Start Chromium without a screen; it ends with the test."""
+    def start_browser(self, home: Path | None = None) -> Browser:
+        """Start Chromium without a screen, for a user with this home; it ends with the test."""
         try:
             from playwright.sync_api import sync_playwright
         except ImportError:
@@ -90,7 +91,10 @@ class BrowserTestCase(QuietTestCase):
         if program is None:
             self.skipTest("missing: chromium")
         playwright = self.enterContext(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS])
+        env: dict[str, str | float | bool] = {**os.environ}
+        if home is not None:
+            env["HOME"] = str(home)
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS], env=env)
         self.addCleanup(browser.close)
         return browser
 

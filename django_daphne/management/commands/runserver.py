@@ -33,7 +33,7 @@ from ...server import (
     TimeoutConfig,
     WebSocketConfig,
 )
-from .. import console, inheritance
+from .. import console, https, inheritance
 from ..development_server import DevelopmentServer, bind_address, development_config
 from ..keeper import Keeper, debug_hosts
 from ..options import add_server_arguments, get_command_config
@@ -86,11 +86,14 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             default=True,
             help="Run the old WSGI-based runserver rather than the ASGI-based one.",
         )
+        https.add_arguments(parser)
         add_server_arguments(parser, _GROUPS)
 
     def run(self, **options: Any) -> None:
         """Serve in this process; or keep the sockets for those below, of which one serves."""
+        tls = https.take_flags(options)
         if not options["use_asgi"]:
+            https.refuse_without_asgi(tls)
             autoreload_started.connect(watch_included)
             super().run(**options)
             return
@@ -98,10 +101,13 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         options.setdefault("graceful_timeout", INTERRUPT_TIMEOUT)
         config = development_config(get_command_config(options).config)
         heritage = inheritance.get()
+        if heritage is None:
+            tls = https.tls_values(tls, self.addr, self.stdout)
+            config = config.replace(**tls)
         if not options["use_reloader"]:
             self._serve(config=config, **options)
         elif heritage is None:
-            sys.exit(self._keep(config))
+            sys.exit(self._keep(config, tls))
         else:
             inherited = heritage.take_over()
             config = heritage.configure(config)
@@ -116,6 +122,8 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         **options: Any,
     ) -> None:
         """Check the project and serve it, as Django does."""
+        if config.tls.certfile:
+            self.protocol = "https"
         attributes = {
             "config": config,
             "inherited": inherited,
@@ -125,14 +133,14 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         self.server_cls = type("CommandServer", (DevelopmentServer,), attributes)
         self.inner_run(None, **options)
 
-    def _keep(self, config: ServerConfig) -> int:
+    def _keep(self, config: ServerConfig, tls: Mapping[str, Any]) -> int:
         """Bind, and see that one process after another serves; return the exit status."""
         try:
             sockets = bind_address(config, self.addr, int(self.port), self.use_ipv6)
         except OSError as error:
             self.stderr.write(f"Error: {_BIND_ERRORS.get(error.errno or 0, error)}")
             return 1
-        return Keeper(sockets, hosts=debug_hosts()).run()
+        return Keeper(sockets, values=tls, hosts=debug_hosts()).run()
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
         """Return what is served: the ASGI application, or with --noasgi the WSGI one."""
