@@ -34,12 +34,6 @@ MIDDLEWARE += [
 ]
 """
 
-# Where there is no package of that name yet.
-AUTHORITY = """
-import tests.testing.authority
-tests.testing.authority.an_authority().__enter__()
-"""
-
 
 class PageTests(ProjectTestCase):
     """The project of the page on Channels with the tests of the page on testing."""
@@ -47,7 +41,7 @@ class PageTests(ProjectTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.write("mysite/settings.py", SETTINGS)
-        self.add_settings(MORE + AUTHORITY)
+        self.add_settings(MORE)
         page = "howto/channels.md"
         for text in blocks(page, "python") + blocks(page, "html"):
             name = re.match(r"(?:#|<!--) ([\w/]+\.\w+)", text)

@@ -25,7 +25,6 @@ from django_daphne.testing import ChannelsLiveServerTestCase, LiveServer, LiveSe
 from tests.support.server import PATIENCE
 
 from . import site
-from .authority import an_authority
 
 
 def fetch(url: str, ca: Path | None = None, **headers: str) -> str:
@@ -228,11 +227,6 @@ class HTTPSTests(LiveServerTestCase):
     """A live server with a certificate."""
 
     https = True
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        with an_authority():
-            super().setUpClass()
 
     def test_page(self):
         """The browser trusts the authority of the class, and loads a page."""
