@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +12,7 @@ from django.core import asgi
 from django.core.exceptions import ImproperlyConfigured
 
 from .handlers import substitute
+from .server import find_misfit
 
 
 def get_asgi_application() -> Any:
@@ -23,33 +26,94 @@ def get_asgi_application() -> Any:
 
 def load_application() -> Any:
     """Return the application that settings.ASGI_APPLICATION names, or Django's own without it.
-    Raises ImproperlyConfigured with the part of the name that leads nowhere. An error inside the
-    project's module comes out as it is: its traceback is the author's.
+
+    Raises ImproperlyConfigured with the part of the name that leads nowhere, or with what is there
+    instead of an application. An error inside the project's module comes out as it is: its
+    traceback is the author's.
     """
     path = getattr(settings, "ASGI_APPLICATION", None)
     if not path:
         return get_asgi_application()
-    parts = path.split(".") if isinstance(path, str) else []
-    if len(parts) < 2 or not all(map(str.isidentifier, parts)):
-        raise ImproperlyConfigured(
-            f"ASGI_APPLICATION is {path!r}; expected a dotted name such as"
-            " 'mysite.asgi.application'."
-        )
+    if fault := find_misspelling(path):
+        raise ImproperlyConfigured(fault)
     module_path, _, name = path.rpartition(".")
     try:
         module = import_module(module_path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
             raise
+        raise ImproperlyConfigured(_missing_module(module_path, error.name)) from error
+    if not hasattr(module, name):
+        fault = find_missing(path)
         raise ImproperlyConfigured(
-            f"Cannot import ASGI_APPLICATION module {module_path!r}: there is no {error.name!r}."
-        ) from error
-    try:
-        application = getattr(module, name)
-    except AttributeError:
-        raise ImproperlyConfigured(
-            f"Cannot find {name!r} in ASGI_APPLICATION module {module_path}"
-        ) from None
-    if not callable(application):
-        raise ImproperlyConfigured(f"ASGI_APPLICATION {path!r} is no callable.")
+            fault or f"Cannot find {name!r} in ASGI_APPLICATION module {module_path}"
+        )
+    application = getattr(module, name)
+    if misfit := find_misfit(application):
+        raise ImproperlyConfigured(f"ASGI_APPLICATION {path!r} {misfit}")
     return application
+
+
+def find_misspelling(path: object) -> str | None:
+    """Return what is wrong with a value of ASGI_APPLICATION that is no dotted name."""
+    if isinstance(path, str):
+        parts = path.split(".")
+        if len(parts) > 1 and all(map(str.isidentifier, parts)):
+            return None
+        # A path of a file, or what other servers take for a name.
+        spelled = re.sub(r"[/\\:]+", ".", path.strip().removesuffix(".py").strip("./\\"))
+        if path.strip().endswith(".py"):
+            spelled += ".application"
+        is_better = "." in spelled and all(map(str.isidentifier, spelled.split(".")))
+    else:
+        spelled, is_better = "", False
+    example = spelled if is_better else guess_name() or "mysite.asgi.application"
+    return f"ASGI_APPLICATION is {path!r}; expected a dotted name such as {example!r}."
+
+
+def find_missing(path: str) -> str | None:
+    """Return where a dotted name leads nowhere, as far as it shows without its module's import."""
+    module_path = path.rpartition(".")[0]
+    if missing := _find_missing_module(module_path):
+        return _missing_module(module_path, missing)
+    if _has_module(path):
+        example = guess_name() or f"{path}.application"
+        return (
+            f"ASGI_APPLICATION {path!r} is a module; expected the application in it, such as"
+            f" {example!r}."
+        )
+    return None
+
+
+def guess_name() -> str | None:
+    """Return what "startproject" calls the application, if the project has such a module."""
+    package = getattr(settings, "ROOT_URLCONF", None)
+    if not isinstance(package, str) or "." not in package:
+        return None
+    module = f"{package.rpartition('.')[0]}.asgi"
+    return f"{module}.application" if _has_module(module) else None
+
+
+def _missing_module(module_path: str, missing: str) -> str:
+    guess = guess_name()
+    text = f"Cannot import ASGI_APPLICATION module {module_path!r}: there is no {missing!r}."
+    return f"{text} There is {guess!r}." if guess else text
+
+
+def _find_missing_module(module_path: str) -> str | None:
+    """Return the first part of a module's name that is not there; packages are imported for it."""
+    parts = module_path.split(".")
+    for count in range(1, len(parts) + 1):
+        if not _has_module(name := ".".join(parts[:count])):
+            return name
+    return None
+
+
+def _has_module(name: str) -> bool:
+    """Tell whether there is such a module; where that cannot be known, it is assumed."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+    except Exception:  # noqa: BLE001 - of a package of the project, whose import shows it
+        return True

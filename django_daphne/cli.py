@@ -23,6 +23,7 @@ from .server import (
     add_dry_run_arguments,
     check_certificates,
     describe,
+    find_misfit,
     forward_twisted_log,
     keep_what_is_loaded,
     log_level,
@@ -134,8 +135,8 @@ def load_application(path: str) -> Any:
             raise ApplicationNotFound(
                 f"Cannot load {path!r}: {module_path} has no {object_path!r}."
             ) from None
-    if not callable(found):
-        raise ApplicationNotFound(f"Cannot load {path!r}: it is no callable.")
+    if misfit := find_misfit(found):
+        raise ApplicationNotFound(f"Cannot load {path!r}: it {misfit}")
     return found
 
 

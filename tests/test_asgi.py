@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from django.conf import settings
@@ -12,7 +13,58 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.test import SimpleTestCase, override_settings
 
-from django_daphne.asgi import get_asgi_application, load_application
+from django_daphne.asgi import load_application
+
+
+async def serve(scope: Any, receive: Any, send: Any) -> None:
+    """Serve, in the shape of ASGI 3."""
+
+
+NUMBER = 3
+
+
+def no_arguments() -> None:
+    """Be called by somebody who wants an application."""
+
+
+def wsgi(environ: Any, start_response: Any) -> None:
+    """Serve, in another shape."""
+
+
+def one_too_many(scope: Any, receive: Any, send: Any, more: Any) -> None:
+    """Serve nobody."""
+
+
+class Unmade:
+    """An application, once there is an object of it."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve."""
+
+
+made = Unmade()
+
+
+class Double:
+    """Serve, in the shape of ASGI 2."""
+
+    def __init__(self, scope: Any) -> None:
+        """Begin."""
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        """Serve."""
+
+
+class HeirOfDouble(Double):
+    """Serve as one's parents did."""
+
+
+def double(scope: Any) -> Any:
+    """Serve as ASGI 2, from a function."""
+
+
+def anything(*args: Any) -> Any:
+    """Serve whoever can be served so."""
 
 
 class LoadApplicationTests(SimpleTestCase):
@@ -37,22 +89,62 @@ class LoadApplicationTests(SimpleTestCase):
 
     def test_named(self):
         """The project names a callable."""
-        with override_settings(ASGI_APPLICATION="django_daphne.asgi.get_asgi_application"):
-            self.assertIs(load_application(), get_asgi_application)
+        with override_settings(ASGI_APPLICATION="tests.test_asgi.serve"):
+            self.assertIs(load_application(), serve)
 
     def test_shapes(self):
-        """The setting is no dotted name."""
-        for value in (
-            "application",
-            "site.asgi:application",
-            "site/asgi.py",
-            ".a",
-            "a.",
-            "a..b",
-            3,
+        """The setting is no dotted name, but often resembles one."""
+        for value, example in (
+            ("application", "mysite.asgi.application"),
+            ("site.asgi:application", "site.asgi.application"),
+            ("site/asgi.py", "site.asgi.application"),
+            ("site\\asgi.py", "site.asgi.application"),
+            (".a", "mysite.asgi.application"),
+            ("a.", "mysite.asgi.application"),
+            ("a..b", "mysite.asgi.application"),
+            (3, "mysite.asgi.application"),
         ):
             with self.subTest(value):
-                self.assert_refused(value, f"ASGI_APPLICATION is {value!r}; expected a dotted name")
+                self.assert_refused(
+                    value,
+                    f"ASGI_APPLICATION is {value!r}; expected a dotted name such as {example!r}.",
+                )
+
+    def test_guess(self):
+        """The project has what "startproject" made, and the setting is wrong in some other way."""
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(sys, "path", [folder]):
+            package = Path(folder, "guessed")
+            package.mkdir()
+            for name in ("__init__.py", "asgi.py"):
+                (package / name).touch()
+            self.addCleanup(sys.modules.pop, "guessed", None)
+            with override_settings(ROOT_URLCONF="guessed.urls"):
+                self.assert_refused("application", "such as 'guessed.asgi.application'.")
+                there = " There is 'guessed.asgi.application'."
+                self.assert_refused("guesed.asgi.application", f"there is no 'guesed'.{there}")
+                self.assert_refused("guessed.agsi.application", f"no 'guessed.agsi'.{there}")
+                text = "is a module; expected the application in it, such as 'guessed.asgi.appl"
+                self.assert_refused("guessed.asgi", text)
+            self.assertNotIn("guessed.asgi", sys.modules)
+
+    def test_misfits(self):
+        """The setting names what is no application."""
+        for name, text in (
+            (
+                "NUMBER",
+                "is no callable, but an int; expected a callable of (scope, receive, send).",
+            ),
+            ("tempfile", "is a module; expected the application in it."),
+            ("no_arguments", "is a function without arguments; expected what it returns."),
+            ("wsgi", "looks like a WSGI application: it takes two arguments;"),
+            ("one_too_many", "cannot be called as an ASGI application;"),
+            ("Unmade", "is a class; expected an instance of it."),
+        ):
+            with self.subTest(name):
+                self.assert_refused(f"tests.test_asgi.{name}", f"'tests.test_asgi.{name}' {text}")
+        for name in ("Double", "HeirOfDouble", "double", "anything", "made"):
+            with self.subTest(name), override_settings(ASGI_APPLICATION=f"tests.test_asgi.{name}"):
+                self.assertIs(load_application(), globals()[name])
 
     def test_leads_nowhere(self):
         """The setting names what is not there, or cannot be called."""
@@ -62,8 +154,6 @@ class LoadApplicationTests(SimpleTestCase):
         self.assert_refused("tests.nowhere.application", text)
         text = "Cannot find 'application' in ASGI_APPLICATION module tests.settings"
         self.assert_refused("tests.settings.application", text)
-        text = "ASGI_APPLICATION 'tests.settings.SECRET_KEY' is no callable."
-        self.assert_refused("tests.settings.SECRET_KEY", text)
 
     def test_module_that_fails(self):
         """The project's module imports what is not there, and the author sees that."""

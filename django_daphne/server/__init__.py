@@ -48,15 +48,23 @@ from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
 
 if TYPE_CHECKING:
+    from .asgi.fitness import find_misfit
     from .memory import MemoryConnection, MemoryServer
     from .process import ServerProcess, activated, keep_what_is_loaded, run
-    from .reactor import forward_twisted_log, loop_in_use, start_reactor
+    from .reactor import (
+        ForeignReactor,
+        find_foreign_reactor,
+        forward_twisted_log,
+        loop_in_use,
+        start_reactor,
+    )
     from .server import Server, raise_descriptor_limit
     from .sockets import BoundSocket, bind
     from .tls import check_certificates
 
 _WHAT_SERVES = {
     "BoundSocket": ".sockets",
+    "ForeignReactor": ".reactor",
     "MemoryConnection": ".memory",
     "MemoryServer": ".memory",
     "Server": ".server",
@@ -64,6 +72,8 @@ _WHAT_SERVES = {
     "activated": ".process",
     "bind": ".sockets",
     "check_certificates": ".tls",
+    "find_foreign_reactor": ".reactor",
+    "find_misfit": ".asgi.fitness",
     "forward_twisted_log": ".reactor",
     "keep_what_is_loaded": ".process",
     "loop_in_use": ".reactor",
@@ -81,6 +91,7 @@ __all__ = [
     "BoundSocket",
     "ClientDisconnected",
     "ConfigurationError",
+    "ForeignReactor",
     "Group",
     "HTTP2Config",
     "HTTPConfig",
@@ -113,6 +124,8 @@ __all__ = [
     "client_name",
     "contradictions",
     "describe",
+    "find_foreign_reactor",
+    "find_misfit",
     "forward_twisted_log",
     "keep_what_is_loaded",
     "log_level",

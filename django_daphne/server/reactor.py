@@ -14,6 +14,7 @@ import logging
 import sys
 import warnings
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from .exceptions import ConfigurationError
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_daphne.server")
 
 _INSTALLED = "twisted.internet.reactor"
+
+# Reactors of this module, and those of others that were spoken of.
+_own: list[object] = []
+_reported: list[object] = []
 
 
 def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
@@ -84,31 +89,64 @@ def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoo
         loop = new_event_loop(name)
         asyncio.set_event_loop(loop)
         asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
-        return cast("AsyncioSelectorReactor", sys.modules[_INSTALLED]), loop
-    holders = ", ".join(_holders(existing)) or "no loaded module"
-    found = f"{type(existing).__module__}.{type(existing).__qualname__}"
-    is_asyncio = isinstance(existing, asyncioreactor.AsyncioSelectorReactor)
-    if is_asyncio and not existing._asyncioEventloop.is_running():
+        installed = cast("AsyncioSelectorReactor", sys.modules[_INSTALLED])
+        _own.append(installed)
+        return installed, loop
+    found = find_foreign_reactor()
+    if found is not None and existing not in _reported:
+        warnings.warn(f"{found.text} {found.advice}", RuntimeWarning, stacklevel=2)
+    if _is_asyncio(existing) and not existing._asyncioEventloop.is_running():
         loop = existing._asyncioEventloop
-        warnings.warn(
-            f"A Twisted reactor was installed before the server started ({found}, held by"
-            f" {holders}). It is used, with its event loop ({loop_name(loop)}).",
-            RuntimeWarning,
-            stacklevel=2,
-        )
         asyncio.set_event_loop(loop)
         return cast("AsyncioSelectorReactor", existing), loop
-    what = "that runs" if is_asyncio else "of another kind"
-    warnings.warn(
-        f"A Twisted reactor {what} was installed before the server started ({found}, held"
-        f" by {holders}). The server runs beside it on a reactor of its own; install none, or an"
-        " asyncio reactor.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
     loop = new_event_loop(name)
     asyncio.set_event_loop(loop)
     return asyncioreactor.AsyncioSelectorReactor(loop), loop
+
+
+@dataclass(frozen=True)
+class ForeignReactor:
+    """A reactor that is installed although no server of ours did so.
+
+    ``text`` says which it is and who holds it, ``advice`` what comes of it and what to do.
+    ``holders`` are loaded modules. A ``is_usable`` one will be that of the server.
+    """
+
+    text: str
+    advice: str
+    holders: tuple[str, ...]
+    is_usable: bool
+
+    def mark_reported(self) -> None:
+        """Let the server that starts in this process not say it again."""
+        _reported.append(sys.modules[_INSTALLED])
+
+
+def find_foreign_reactor() -> ForeignReactor | None:
+    """Return what is known of a reactor that somebody else has installed; None without one."""
+    existing: Any = sys.modules.get(_INSTALLED)
+    if existing is None or existing in _own:
+        return None
+    holders = tuple(_holders(existing))
+    kind = f"{type(existing).__module__}.{type(existing).__qualname__}"
+    held = ", ".join(holders) or "no loaded module"
+    if is_usable := _is_asyncio(existing) and not existing._asyncioEventloop.is_running():
+        name = loop_name(existing._asyncioEventloop)
+        advice = f"The server uses it, with its event loop ({name})."
+    else:
+        what = "It runs already" if _is_asyncio(existing) else "It is of another kind"
+        advice = (
+            f"{what}, so the server runs beside it on a reactor of its own. Import"
+            " twisted.internet.reactor inside of functions, or install an asyncio reactor."
+        )
+    text = f"A Twisted reactor was installed before the server started ({kind}, held by {held})."
+    return ForeignReactor(text, advice, holders, is_usable)
+
+
+def _is_asyncio(reactor: object) -> bool:
+    from twisted.internet import asyncioreactor
+
+    return isinstance(reactor, asyncioreactor.AsyncioSelectorReactor)
 
 
 def start_reactor(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
