@@ -76,7 +76,7 @@ def find_missing(path: str) -> str | None:
     module_path = path.rpartition(".")[0]
     if missing := _find_missing_module(module_path):
         return _missing_module(module_path, missing)
-    if _has_module(path):
+    if _is_package(module_path) and _has_module(path):
         example = guess_name() or f"{path}.application"
         return (
             f"ASGI_APPLICATION {path!r} is a module; expected the application in it, such as"
@@ -109,8 +109,17 @@ def _find_missing_module(module_path: str) -> str | None:
     return None
 
 
+def _is_package(name: str) -> bool:
+    """Tell whether a module can have modules in it: to look for them imports it."""
+    spec = find_spec(name)
+    return spec is not None and spec.submodule_search_locations is not None
+
+
 def _has_module(name: str) -> bool:
-    """Tell whether there is such a module; where that cannot be known, it is assumed."""
+    """Tell whether there is such a module; where that cannot be known, it is assumed.
+
+    The packages that it is in are imported for it.
+    """
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:
