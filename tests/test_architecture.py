@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
-        *("tls", "tls_extension", "certificates", "redirect"),
+        *("tls", "tls_extension", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),
     ),
     ("",),

@@ -49,7 +49,7 @@ class DevelopmentProcess(ServerProcess):
         in_main_thread = threading.current_thread() is threading.main_thread()
         super().__init__(
             application,
-            config,
+            config.replace(shutdown_delay=0),  # nobody balances the load of a developer
             announce=self._begin,
             handle_signals=in_main_thread,
             **options,

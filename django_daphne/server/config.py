@@ -31,6 +31,7 @@ def _is_log_format(value: str) -> bool:
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 # Two slashes at the beginning would name a host, in links that begin with it.
 is_root_path = re.compile(r"(/(?!/)[^\x00-\x20\x7f?#\\]*(?<!/))?").fullmatch
+_is_path = re.compile(r"/[^\x00-\x20\x7f?#%]*").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
 
 _FIELD_NAME: dict[str, Any] = {
@@ -115,6 +116,15 @@ class HTTPConfig(Group, title="HTTP"):
         help="The path under which the application is mounted: root_path of every scope.",
         rule=is_root_path,
         allowed='a path that starts with "/" and does not end with "/", or an empty text',
+    )
+
+    health_path: str | None = option(
+        None,
+        help="A path that is answered before the application and not logged: with 200, and with 503"
+        " from the first signal to stop.",
+        rule=_is_path,
+        allowed='a path that begins with "/", without a query',
+        none_means="no such path",
     )
 
 
@@ -217,6 +227,14 @@ class TimeoutConfig(Group, title="Timeouts"):
     )
     graceful_timeout: float | None = timeout(
         30, "The wait for running requests when the server stops.", "they are cancelled", minimum=0
+    )
+    shutdown_delay: float = option(
+        0,
+        help="The time for which a server that has been told to stop accepts requests as before,"
+        " while whoever sends them finds out.",
+        outcome="it stops accepting",
+        unit="seconds",
+        minimum=0,
     )
     lifespan_timeout: float | None = timeout(
         60, "The wait for the application to start, and to stop.", "the server waits no longer"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -22,11 +23,13 @@ from .certificates import Certificates
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
 from .exceptions import ConfigurationError
+from .health import HealthCheck
 from .interfaces import AccessRecord
 from .redirect import HTTPS_PORT, HTTPSRedirect
 from .sockets import BoundSocket, bind
 from .tls import Encryption
 from .transports import ConnectionFactory, ConnectionProtocol
+from .types import ASGIApplication
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -40,6 +43,7 @@ _HANDSHAKE_TIME: Final = 0.1
 _REFUSAL_LOG_INTERVAL: Final = 10.0
 
 Hook = Callable[[], Awaitable[None]]
+LogAccess = Callable[[AccessRecord], None]
 
 
 class Server:
@@ -54,7 +58,7 @@ class Server:
         application: Any,
         config: ServerConfig | None = None,
         *,
-        log_access: Callable[[AccessRecord], None] | None = None,
+        log_access: LogAccess | None = None,
         sockets: Sequence[BoundSocket] | None = None,
         reactor: Any = None,
         eager: bool = False,
@@ -69,11 +73,13 @@ class Server:
         a turn of the loop later (Python 3.12). ``on_started`` is awaited after lifespan startup and
         before the first request, ``on_stopping`` after the last and before lifespan shutdown.
         """
-        self._application = guarantee_single_callable(  # type: ignore[no-untyped-call]
+        self._application: ASGIApplication = guarantee_single_callable(  # type: ignore[no-untyped-call]
             application
         )
         self._config = config or ServerConfig()
         self._log_access = log_access
+        health_path = self._config.http.health_path
+        self._health = None if health_path is None else HealthCheck(health_path)
         self._reactor = reactor
         self._eager = eager
         self._on_started = on_started
@@ -146,9 +152,9 @@ class Server:
             self._context = ServerContext(
                 config=self._config,
                 clock=LoopClock(loop),
-                tasks=ApplicationTasks(self._application, eager=self._eager),
+                tasks=ApplicationTasks(self._checked(self._application), eager=self._eager),
                 state=self._lifespan.state,
-                log_access=self._log_access,
+                log_access=self._log_unchecked(),
                 call_soon=loop.call_soon,
             )
             if self._on_started is not None:
@@ -164,8 +170,8 @@ class Server:
         connect = partial(self._connect, context)
         insecure = connect
         if self._config.tls.redirect_to_https:
-            redirect = HTTPSRedirect(context.tasks.application, self._https_port())
-            insecure = partial(self._connect, context.serving(redirect))
+            redirect = HTTPSRedirect(self._application, self._https_port())
+            insecure = partial(self._connect, context.serving(self._checked(redirect)))
         async with self._renewing:  # a signal may ask for it while the application starts
             for bound in self._sockets or ():
                 await self._accept(bound, insecure if bound.is_insecure else connect)
@@ -176,6 +182,14 @@ class Server:
         interval = self._config.tls.certificate_check_interval
         if self._encrypted and interval is not None:
             self._watching = asyncio.create_task(self._watch_certificates(interval))
+
+    def _checked(self, application: ASGIApplication) -> ASGIApplication:
+        return application if self._health is None else self._health.before(application)
+
+    def _log_unchecked(self) -> LogAccess | None:
+        if self._health is None or self._log_access is None:
+            return self._log_access
+        return self._health.unlogged(self._log_access)
 
     async def _accept(self, bound: BoundSocket, connect: ConnectionFactory) -> None:
         """Begin to accept on a socket."""
@@ -261,9 +275,15 @@ class Server:
     async def stop(self, graceful_timeout: float | None = 0.0) -> None:
         """Stop accepting, let running requests finish, then stop the application.
 
-        What is still running after ``graceful_timeout`` seconds (None waits for ever), or after
-        ``hurry``, is cancelled and its connection reset.
+        All of it begins after ``shutdown_delay``. What is still running after ``graceful_timeout``
+        seconds (None waits for ever), or after ``hurry``, is cancelled and its connection reset.
         """
+        if self._health is not None:
+            self._health.is_stopping = True
+        if delay := self._config.timeouts.shutdown_delay:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._hurried.wait()
         self._is_draining = True
         await self._close_listeners()
         context = self._context

@@ -1,12 +1,35 @@
-"""A developer who edits a view while clients ask without pause."""
+"""A developer who edits a project while clients ask without pause, and breaks it."""
 
 from __future__ import annotations
 
+import re
 import threading
+from contextlib import suppress
 from http.client import HTTPConnection, RemoteDisconnected
+from textwrap import dedent
 
-from tests.integration.projects import DEVELOPMENT_URLS, RunserverTestCase
+from tests.integration.projects import DEVELOPMENT_APPS, DEVELOPMENT_URLS, RunserverTestCase
 from tests.support.processes import PATIENCE, Process, get
+
+ASGI = 'ASGI_APPLICATION = "site_asgi.application"'
+BROKEN = "The project cannot be served."
+WAITING = "Waiting for a file to change"
+_FAILING_STARTUP = """
+async def application(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+# A file, what is added to it, and what then is to be read: each leaves by a way of its own.
+WAYS = (
+    ("site_settings.py", "x = (", "SyntaxError"),
+    ("site_settings.py", "import no_such_settings", "No module named 'no_such_settings'"),
+    ("site_settings.py", "DAPHNE = {'THREADS': 'many'}", "'many' is not allowed"),
+    ("models_of_mine/models.py", "1 / 0", "ZeroDivisionError"),
+    ("site_urls.py", "import no_such_views", "No module named 'no_such_views'"),
+    ("site_asgi.py", "open('no such file')", "No such file or directory: 'no such file'"),
+    ("site_asgi.py", _FAILING_STARTUP, "Application startup failed: no database"),
+    ("manage.py", "raise SystemExit('not today')", "not today"),
+)
 
 # What a client finds that uses a connection just when the server closes it (RFC 9112, 9.3.1).
 _CLOSED = (RemoteDisconnected, ConnectionResetError, BrokenPipeError)
@@ -111,3 +134,53 @@ class EditingTestCase(RunserverTestCase):
             self.assertEqual(
                 client.seen, ["first", *(f"version {number}" for number in range(edits))]
             )
+
+
+class BreakingTestCase(EditingTestCase):
+    """Tests in which a project is broken and mended."""
+
+    def serve_what_will_break(self) -> Process:
+        """Serve a project that has all that `WAYS` names."""
+        self.settings_are("models_of_mine", *DEVELOPMENT_APPS, more=ASGI)
+        self.write(
+            "site_asgi.py",
+            """
+            from django.core.asgi import get_asgi_application
+
+            application = get_asgi_application()
+            """,
+        )
+        self.write("models_of_mine/__init__.py", "")
+        self.write("models_of_mine/models.py", "")
+        server = self.runserver("127.0.0.1:0")
+        self.served(server)
+        return server
+
+    def break_down(self, server: Process, path: str, text: str, expected: str) -> None:
+        """Break a file, see what the address answers, and mend the file."""
+        file, port = self.folder / path, server.wait_for_port()
+        before = file.read_text()
+        with self.subTest(path, text=text):
+            parts = (text, before) if path == "manage.py" else (before, text)
+            file.write_text("\n".join(parts))
+            server.wait_for(f"(?s){re.escape(expected)}.*{WAITING}")
+            answer = get(port, "/any/path?at=all")
+            self.assertEqual(answer.status, 500)
+            self.assertIn(BROKEN, answer.text)
+            self.assertIn(expected, answer.text)
+            file.write_text(before)
+            self.assert_mended(server)
+
+    def miss_a_module(self, server: Process) -> None:
+        """Import a module that is not there, and then make it."""
+        self.write("site_urls.py", f"import later\n{dedent(DEVELOPMENT_URLS)}")
+        server.wait_for(f"(?s)No module named 'later'.*{WAITING}")
+        self.write("later.py", "")
+        self.assert_mended(server)
+
+    def assert_mended(self, server: Process) -> None:
+        """The address answers as at first, as soon as it says that there is something new."""
+        port = server.wait_for_port()
+        with suppress(RemoteDisconnected, ConnectionResetError):
+            get(port, **{"Django-Daphne-Wait": "1"})
+        self.assertEqual(get(port).text, "first", server)

@@ -144,11 +144,11 @@ class MistakeTests(SmallProjectTestCase):
         """The project names an application that is not there."""
         self.write("site_asgi.py", "number = 3")
         cases = {
-            "no.such.module": "Cannot import ASGI_APPLICATION module 'no.such': there is no 'no'.",
-            "site_asgi.name": "Cannot find 'name' in ASGI_APPLICATION module site_asgi",
-            "site_asgi.number": "ASGI_APPLICATION 'site_asgi.number' is no callable.",
-            "site_asgi:name": "ASGI_APPLICATION is 'site_asgi:name'; expected a dotted name",
-            ".name": "ASGI_APPLICATION is '.name'; expected a dotted name",
+            "no.such.module": "?: (django_daphne.E008) Cannot import ASGI_APPLICATION module"
+            " 'no.such': there is no 'no'.",
+            "site_asgi.name": "CommandError: Cannot find 'name' in ASGI_APPLICATION module",
+            "site_asgi.number": "CommandError: ASGI_APPLICATION 'site_asgi.number' is no callable,",
+            "site_asgi:name": "?: (django_daphne.E007) ASGI_APPLICATION is 'site_asgi:name';",
         }
         self.settings_are('import os; ASGI_APPLICATION = os.environ["DEMO_PATH"]')
         started = {
@@ -157,7 +157,9 @@ class MistakeTests(SmallProjectTestCase):
         }
         for text, process in started.items():
             with self.subTest(text):
-                self.assert_one_line(process, 1, f"CommandError: {text}")
+                self.assertEqual(process.wait(), 1)
+                self.assertEqual(process.errors.count(text), 1, process)
+                self.assertNotIn("Traceback", process.errors)
 
     def test_module_that_fails(self):
         """The project's ASGI module raises, and its author sees where."""
@@ -219,7 +221,8 @@ class InformationTests(SmallProjectTestCase):
         self.assertEqual(
             good.output, "The configuration is valid and the application loads.\n", good
         )
-        self.assert_one_line(bad, 1, "there is no 'no'")
+        self.assertEqual(bad.wait(), 1)
+        self.assertEqual(bad.errors.count("there is no 'no'"), 1, bad)
 
     def test_version(self):
         """The administrator asks for the version with Django's flag, and gets Django's."""
