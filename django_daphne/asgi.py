@@ -15,6 +15,10 @@ from .handlers import substitute
 from .server import find_misfit
 
 
+class ApplicationNotFound(ImproperlyConfigured):
+    """ASGI_APPLICATION names what is not there, or no application."""
+
+
 def get_asgi_application() -> Any:
     """Return an ASGI application for the Django project, as Django's function of that name.
 
@@ -27,7 +31,7 @@ def get_asgi_application() -> Any:
 def load_application() -> Any:
     """Return the application that settings.ASGI_APPLICATION names, or Django's own without it.
 
-    Raises ImproperlyConfigured with the part of the name that leads nowhere, or with what is there
+    Raises ApplicationNotFound with the part of the name that leads nowhere, or with what is there
     instead of an application. An error inside the project's module comes out as it is: its
     traceback is the author's.
     """
@@ -35,22 +39,22 @@ def load_application() -> Any:
     if not path:
         return get_asgi_application()
     if fault := find_misspelling(path):
-        raise ImproperlyConfigured(fault)
+        raise ApplicationNotFound(fault)
     module_path, _, name = path.rpartition(".")
     try:
         module = import_module(module_path)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_path}.".startswith(f"{error.name}."):
             raise
-        raise ImproperlyConfigured(_missing_module(module_path, error.name)) from error
+        raise ApplicationNotFound(_missing_module(module_path, error.name)) from error
     if not hasattr(module, name):
         fault = find_missing(path)
-        raise ImproperlyConfigured(
+        raise ApplicationNotFound(
             fault or f"Cannot find {name!r} in ASGI_APPLICATION module {module_path}"
         )
     application = getattr(module, name)
     if misfit := find_misfit(application):
-        raise ImproperlyConfigured(f"ASGI_APPLICATION {path!r} {misfit}")
+        raise ApplicationNotFound(f"ASGI_APPLICATION {path!r} {misfit}")
     return application
 
 

@@ -15,6 +15,7 @@ from unittest import mock
 from django.test import SimpleTestCase, override_settings
 from django.utils import autoreload
 
+from django_daphne import conf
 from django_daphne.autoreload import (
     MAX_EARLY_RESTARTS,
     RESTART,
@@ -284,6 +285,11 @@ class ChoiceTests(SimpleTestCase):
 
 class IncludedTests(FilesTestCase):
     """What RELOAD_INCLUDE names."""
+
+    def setUp(self):
+        super().setUp()
+        # No command has left its configuration behind.
+        self.enterContext(mock.patch.object(conf, "_in_use", []))
 
     def test_forms(self):
         """The developer names a file, a glob, a folder and a file that is not there yet."""

@@ -136,8 +136,9 @@ def find_foreign_reactor() -> ForeignReactor | None:
     else:
         what = "It runs already" if _is_asyncio(existing) else "It is of another kind"
         advice = (
-            f"{what}, so the server runs beside it on a reactor of its own. Import"
-            " twisted.internet.reactor inside of functions, or install an asyncio reactor."
+            f"{what}, so the server runs beside it on a reactor of its own; what is left to the"
+            " other one may never happen. Import twisted.internet.reactor inside of functions, or"
+            " install an asyncio reactor."
         )
     text = f"A Twisted reactor was installed before the server started ({kind}, held by {held})."
     return ForeignReactor(text, advice, holders, is_usable)
@@ -164,5 +165,5 @@ def _holders(reactor: object) -> list[str]:
     return sorted(
         name
         for name, module in list(sys.modules.items())
-        if name != _INSTALLED and getattr(module, "reactor", None) is reactor
+        if not name.startswith("twisted.") and getattr(module, "reactor", None) is reactor
     )

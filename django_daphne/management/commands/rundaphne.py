@@ -10,10 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core import checks
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from ...asgi import load_application
+from ...asgi import ApplicationNotFound, load_application
 from ...handlers import prepare
 from ...server import (
     BoundSocket,
@@ -98,7 +97,7 @@ class Command(BaseCommand):
     def _load(self) -> Any:
         try:
             return prepare(load_application())
-        except ImproperlyConfigured as error:
+        except ApplicationNotFound as error:
             raise CommandError(str(error)) from error
 
     def _warn_of_development_settings(self) -> None:

@@ -19,7 +19,7 @@ from django.core.management.commands.runserver import Command as DjangoRunserver
 from django.utils.autoreload import autoreload_started
 
 from ... import __version__
-from ...asgi import load_application
+from ...asgi import ApplicationNotFound, load_application
 from ...autoreload import watch_included
 from ...conf import DevelopmentConfig, DjangoConfig
 from ...handlers import make_static_files_handler, prepare
@@ -148,7 +148,7 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
             return super().get_handler(*args, **options)
         try:
             application = prepare(self.get_application(options))
-        except ImproperlyConfigured as error:
+        except ApplicationNotFound as error:
             raise CommandError(str(error)) from error
         except OSError as error:
             # Django would take it for trouble with the port, and say no more than its text.
@@ -157,9 +157,12 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
         serves_static = options.get("use_static_handler", False) and (
             settings.DEBUG or options.get("insecure_serving", False)
         )
-        if serves_static:
-            application = make_static_files_handler(application)
-        return application
+        if not serves_static:
+            return application
+        try:
+            return make_static_files_handler(application)
+        except ImproperlyConfigured as error:  # there is no STATIC_URL
+            raise CommandError(str(error)) from error
 
     def get_application(self, options: Mapping[str, Any]) -> Any:
         """Return the project's ASGI application."""
