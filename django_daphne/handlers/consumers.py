@@ -8,6 +8,7 @@ share one.
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 from . import make_pool
@@ -24,9 +25,12 @@ class ConsumerLanes:
         patience = 60.0 if idle_timeout is None else idle_timeout
         self._lanes = [BorrowingExecutor(pool, patience, yields=False) for _ in range(threads)]
         self._connections = dict.fromkeys(self._lanes, 0)
+        # Before the pool, which was made earlier, waits for its threads.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Give the lanes back when their work is done, and keep none from now on."""
+        atexit.unregister(self.close)
         for lane in self._lanes:
             lane.close()
 

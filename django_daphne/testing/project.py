@@ -65,7 +65,7 @@ def allowing(host: str) -> Iterator[None]:
     found = [vars(layer).get("ALLOWED_HOSTS") for layer in layers]
     if name := getattr(layers[-1], "SETTINGS_MODULE", None):
         found.append(getattr(import_module(name), "ALLOWED_HOSTS", None))
-    lists = {id(hosts): hosts for hosts in found if isinstance(hosts, list)}
+    lists = {id(hosts): hosts for hosts in found if isinstance(hosts, list) and host not in hosts}
     for hosts in lists.values():
         hosts.append(host)
     try:

@@ -68,6 +68,31 @@ class CommandTests(SmallProjectTestCase, WebSocketTestCase):
                 for client in (waiting, other):
                     client.close()
 
+    def test_end(self):
+        """The process ends although lanes of consumers would be kept, and waited for, for long."""
+        self.write(
+            "end.py",
+            """
+            import asyncio
+            from asgiref.sync import sync_to_async
+            from django.conf import settings
+
+            settings.configure()
+            from django_daphne import handlers
+
+            handlers._EXIT_TIMEOUT = 3600
+            from django_daphne.handlers.consumers import ConsumerLanes
+
+            async def application(scope, receive, send):
+                print(await sync_to_async(lambda: "called")())
+
+            asyncio.run(ConsumerLanes(application, 2, 3600)({"type": "websocket"}, None, None))
+            """,
+        )
+        process = self.start("end.py")
+        self.assertEqual(process.wait(), 0, process)
+        self.assertEqual(process.output, "called\n")
+
     def test_stock(self):
         """The project wants Django's own handler: consumers have Channels' own thread."""
         for server in self.start_each('{"DJANGO_HANDLER": "stock"}'):

@@ -20,6 +20,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.db import connection, connections, transaction
 from django.test import SimpleTestCase, override_settings
 
+from django_daphne.asgi import ApplicationNotFound
 from django_daphne.server import LifespanFailure, ListenError
 from django_daphne.testing import ChannelsLiveServerTestCase, LiveServer, LiveServerTestCase
 from tests.support.server import PATIENCE
@@ -273,7 +274,7 @@ class MistakeTests(SimpleTestCase):
     def test_application(self):
         """The author of a project names an application that there is not."""
         self.fails(
-            ImproperlyConfigured, "no 'nowhere'", settings={"ASGI_APPLICATION": "nowhere.asgi.app"}
+            ApplicationNotFound, "no 'nowhere'", settings={"ASGI_APPLICATION": "nowhere.asgi.app"}
         )
         self.fails(ImportError, "nobody", application=f"{site.__name__}.nobody")
 
