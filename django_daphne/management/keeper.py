@@ -58,7 +58,7 @@ class Keeper:
         )
 
     def run(self) -> int:
-        """Return the exit status of the last process, 0 after Ctrl-C and SIGTERM."""
+        """Return the exit status of the last process, 0 after Ctrl-C and SIGTERM to this one."""
         early_restarts = 0
         try:
             with _exit_at_sigterm():
@@ -68,6 +68,10 @@ class Keeper:
                         early_restarts += 1
                     elif status == RESTART:
                         early_restarts = 0
+                    elif status < 0:
+                        name = signal.Signals(-status).name
+                        print(f"The serving process was ended by {name}.", file=sys.stderr)  # noqa: T201 - to the developer
+                        return 128 - status  # as shells have it
                     else:
                         return status
         except KeyboardInterrupt:

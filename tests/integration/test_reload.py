@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -163,6 +163,23 @@ class KeeperTests(EditingTestCase):
         server.send_signal(signal.SIGKILL)
         server.wait()
         wait_until_refused(port)
+
+    def test_crash(self):
+        """An extension module crashes, and the command says what became of it."""
+        self.write(
+            "site_urls.py",
+            """
+            import os, signal
+            from django.urls import path
+
+            urlpatterns = [path("", lambda request: os.kill(os.getpid(), signal.SIGSEGV))]
+            """,
+        )
+        server = self.runserver("127.0.0.1:0")
+        with self.assertRaises((RemoteDisconnected, ConnectionResetError)):
+            get(server.wait_for_port())
+        self.assertEqual(server.wait(), 128 + signal.SIGSEGV)
+        self.assertIn("The serving process was ended by SIGSEGV.", server.errors)
 
     def test_interrupted_alone(self):
         """An editor interrupts the command, and not its children."""
