@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from django.test import SimpleTestCase
+from django.test import SimpleTestCase, tag
 
 from django_daphne.server import memory
 from django_daphne.server.manual_loop import ManualLoop
@@ -198,6 +198,7 @@ class Puppet:
             raise
 
 
+@tag("memory")
 class WireTestCase(SimpleTestCase):
     """Tests of connections in memory."""
 
