@@ -60,19 +60,17 @@ def load_application() -> Any:
 
 def find_misspelling(path: object) -> str | None:
     """Return what is wrong with a value of ASGI_APPLICATION that is no dotted name."""
+    spelled = ""
     if isinstance(path, str):
-        parts = path.split(".")
-        if len(parts) > 1 and all(map(str.isidentifier, parts)):
+        if _is_dotted_name(path):
             return None
         # A path of a file, or what other servers take for a name.
         spelled = re.sub(r"[/\\:]+", ".", path.strip().removesuffix(".py").strip("./\\"))
         if path.strip().endswith(".py"):
             spelled += ".application"
-        is_better = "." in spelled and all(map(str.isidentifier, spelled.split(".")))
-    else:
-        spelled, is_better = "", False
-    example = spelled if is_better else guess_name() or "mysite.asgi.application"
-    return f"ASGI_APPLICATION is {path!r}; expected a dotted name such as {example!r}."
+    if not _is_dotted_name(spelled):
+        spelled = guess_name() or "mysite.asgi.application"
+    return f"ASGI_APPLICATION is {path!r}; expected a dotted name such as {spelled!r}."
 
 
 def find_missing(path: str) -> str | None:
@@ -96,6 +94,11 @@ def guess_name() -> str | None:
         return None
     module = f"{package.rpartition('.')[0]}.asgi"
     return f"{module}.application" if _has_module(module) else None
+
+
+def _is_dotted_name(text: str) -> bool:
+    parts = text.split(".")
+    return len(parts) > 1 and all(map(str.isidentifier, parts))
 
 
 def _missing_module(module_path: str, missing: str) -> str:

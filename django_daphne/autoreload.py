@@ -51,6 +51,16 @@ class Change:
     is_early: bool = False
 
 
+def restart_status(change: Change, early_restarts: int) -> int:
+    """Return the exit status that a change asks for, 0 where it is no reason to start again.
+
+    ``early_restarts`` is how often in a row the process was started again for an early one.
+    """
+    if not change.is_early:
+        return RESTART
+    return RESTART_EARLY if early_restarts < MAX_EARLY_RESTARTS else 0
+
+
 class FileWatch:
     """What is known of files, and which of them have changed.
 
@@ -71,17 +81,11 @@ class FileWatch:
         new count, too.
         """
         with self._lock:
-            changes = [change for path in dict.fromkeys(read) if (change := self._compare(path))]
-            for path in dict.fromkeys(others):
-                is_new = self.has_started and path not in self._stamps
-                change = self._compare(path)
-                if change is None and is_new and path in self._stamps:
-                    change = Change(path)
-                if change is not None:
-                    changes.append(change)
-            return changes
+            found = [self._compare(path) for path in dict.fromkeys(read)]
+            found += [self._compare(path, new_counts=True) for path in dict.fromkeys(others)]
+            return [change for change in found if change is not None]
 
-    def _compare(self, path: Path) -> Change | None:
+    def _compare(self, path: Path, *, new_counts: bool = False) -> Change | None:
         try:
             status = path.stat()
         except (OSError, ValueError):
@@ -91,8 +95,10 @@ class FileWatch:
         self._stamps[path] = stamp
         if known is not None:
             return Change(path) if stamp != known else None
+        if self.has_started:
+            return Change(path) if new_counts else None
         # A clock that is ahead, on another machine, would make a file new for ever.
-        is_early = not self.has_started and self._started < status.st_mtime < time.time()
+        is_early = self._started < status.st_mtime < time.time()
         return Change(path, is_early=True) if is_early else None
 
 
@@ -116,13 +122,11 @@ class StatReloader(autoreload.BaseReloader):
         """Leave with SystemExit if a file has changed, and nobody has dealt with that."""
         found, self._found = self._found, []
         for change in [*found, *self._look()]:
-            if not change.is_early:
-                self.notify_file_changed(change.path)
-            elif self._early_restarts < MAX_EARLY_RESTARTS:
+            if status := restart_status(change, self._early_restarts):
                 try:
                     self.notify_file_changed(change.path)
                 except SystemExit:
-                    raise SystemExit(RESTART_EARLY) from None
+                    raise SystemExit(status) from None
             else:
                 logger.warning(
                     "%s is written whenever the server starts; this is no longer a reason to start"

@@ -7,6 +7,7 @@ import re
 import shlex
 import ssl
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -176,6 +177,15 @@ class ExampleTests(ProcessTestCase):
                 self.assertEqual(process.wait(), 0, process)
 
 
+def channels_files() -> Iterator[tuple[str, str]]:
+    """Yield path and text of each file that the page on Channels shows."""
+    page = "howto/channels.md"
+    for text in blocks(page, "python") + blocks(page, "html"):
+        name = re.match(r"(?:#|<!--) ([\w/]+\.\w+)", text)
+        assert name is not None, text
+        yield name[1], text
+
+
 class ChannelsTests(WebSocketTestCase):
     """The project of the page on Channels."""
 
@@ -189,14 +199,11 @@ class ChannelsTests(WebSocketTestCase):
         process = self.start("-m", "django", "startproject", "mysite", ".")
         self.assertEqual(process.wait(), 0, process)
         self.manage("startapp", "chat")
-        page = "howto/channels.md"
-        for text in blocks(page, "python") + blocks(page, "html"):
-            name = re.match(r"(?:#|<!--) ([\w/]+\.\w+)", text)
-            assert name is not None, text
-            if name[1] != "mysite/settings.py":
-                self.write(name[1], text)
+        for name, text in channels_files():
+            if name != "mysite/settings.py":
+                self.write(name, text)
             elif "redis" not in text:
-                with (self.folder / name[1]).open("a", encoding="utf-8") as settings:
+                with (self.folder / name).open("a", encoding="utf-8") as settings:
                     settings.write(text)
         self.manage("check")
         server = self.start("manage.py", "rundaphne", "-p", "0")

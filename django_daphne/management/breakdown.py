@@ -12,7 +12,7 @@ from typing import Final
 
 from django.utils import autoreload
 
-from ..autoreload import MAX_EARLY_RESTARTS, RESTART, RESTART_EARLY, FileWatch
+from ..autoreload import RESTART, FileWatch, restart_status
 from ..server import Server, ServerConfig
 from . import inheritance
 from .error_page import ErrorPage
@@ -31,6 +31,7 @@ class Breakdown:
     ) -> None:
         """Take what is wrong, and what is called, in that thread, when a file has changed."""
         self._error = error
+        self._places = frozenset(_find_places(error))
         self._on_change = on_change
         heritage = inheritance.get()
         assert heritage is not None
@@ -81,33 +82,28 @@ class Breakdown:
 
     def _has_changed(self) -> bool:
         """Look at the files, and decide how this process has to end if one has changed."""
-        for change in self._watch.look(self._files()):
-            if not change.is_early:
-                self._status = RESTART
-            elif self._heritage.early_restarts < MAX_EARLY_RESTARTS:
-                self._status = self._status or RESTART_EARLY
+        files = (*autoreload.iter_all_python_module_files(), *self._places)
+        for change in self._watch.look(files):
+            status = restart_status(change, self._heritage.early_restarts)
+            if status == RESTART or not self._status:
+                self._status = status
         self._watch.has_started = True
         return self._status != 0
 
-    def _files(self) -> Iterator[Path]:
-        """Yield what may have to do with it."""
-        yield from autoreload.iter_all_python_module_files()
-        error: BaseException | None = self._error
-        seen: list[BaseException] = []
-        while error is not None and error not in seen:
-            seen.append(error)
-            for frame in traceback.extract_tb(error.__traceback__):
-                yield Path(frame.filename)
-            if isinstance(error, SyntaxError) and error.filename:
-                yield Path(error.filename)
-            error = error.__cause__ or error.__context__
-        if any(isinstance(each, ImportError) for each in seen):
-            # A module that is missing may be made: something new in one of the project's folders.
-            yield from {path.parent for path in self._own_files()}
 
-    def _own_files(self) -> Iterator[Path]:
-        """Yield the modules that are the project's."""
+def _find_places(error: BaseException | None) -> Iterator[Path]:
+    """Yield what may have to do with an error, besides the modules that are loaded."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            yield Path(frame.f_code.co_filename)
+        if isinstance(error, SyntaxError) and error.filename:
+            yield Path(error.filename)
+        error = error.__cause__ or error.__context__
+    if any(isinstance(each, ImportError) for each in seen):
+        # A module that is missing may be made: something new in one of the project's folders.
         installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
         for path in autoreload.iter_all_python_module_files():
             if installed.isdisjoint(path.parents):
-                yield path
+                yield path.parent

@@ -18,12 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from django_daphne.autoreload import RESTART, RESTART_EARLY
 from django_daphne.management import inheritance
 from django_daphne.management.breakdown import Breakdown
 from django_daphne.management.error_page import is_told
 
 # The thread in which Django's autoreloader runs a command.
 _SERVING_THREAD: Final = "django-main-thread"
+# With what a command ends that nothing is wrong with.
+_PLANNED: Final = (None, 0, RESTART, RESTART_EARLY)
 _WAITING: Final = "The project cannot be served. Waiting for a file to change."
 
 
@@ -53,10 +56,10 @@ class Child:
         try:
             execute(arguments)
         except SystemExit as leaving:
-            if self._breakdown is not None or _is_planned(leaving.code):
+            if self._breakdown is not None or leaving.code in _PLANNED:
                 return leaving.code if isinstance(leaving.code, int) else 0
             if isinstance(leaving.code, str):
-                print(leaving.code, file=sys.stderr)  # noqa: T201 - as Python does
+                _say(leaving.code)  # as Python does
             # What a command could not do has been said, and is the context.
             error = _settings_error() or leaving.__context__ or leaving
         except Exception as failure:  # noqa: BLE001 - of the project, whatever it is
@@ -96,12 +99,6 @@ def execute(arguments: Sequence[str]) -> None:
         if not sys.flags.safe_path:
             sys.path[0] = str(Path(arguments[0]).resolve().parent)
         runpy.run_path(arguments[0], run_name="__main__")
-
-
-def _is_planned(code: object) -> bool:
-    from django_daphne.autoreload import RESTART, RESTART_EARLY
-
-    return code in (None, 0, RESTART, RESTART_EARLY)
 
 
 def _settings_error() -> BaseException | None:

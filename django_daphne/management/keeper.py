@@ -74,9 +74,7 @@ class Keeper:
                         return 128 - status  # as shells have it
                     else:
                         return status
-        except KeyboardInterrupt:
-            return 0
-        except SystemExit:
+        except (KeyboardInterrupt, SystemExit):
             return 0
         finally:
             for each in self._sockets:

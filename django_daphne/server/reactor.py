@@ -95,7 +95,7 @@ def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoo
     found = find_foreign_reactor()
     if found is not None and existing not in _reported:
         warnings.warn(f"{found.text} {found.advice}", RuntimeWarning, stacklevel=2)
-    if _is_asyncio(existing) and not existing._asyncioEventloop.is_running():
+    if _is_usable(existing):
         loop = existing._asyncioEventloop
         asyncio.set_event_loop(loop)
         return cast("AsyncioSelectorReactor", existing), loop
@@ -130,7 +130,7 @@ def find_foreign_reactor() -> ForeignReactor | None:
     holders = tuple(_holders(existing))
     kind = f"{type(existing).__module__}.{type(existing).__qualname__}"
     held = ", ".join(holders) or "no loaded module"
-    if is_usable := _is_asyncio(existing) and not existing._asyncioEventloop.is_running():
+    if is_usable := _is_usable(existing):
         name = loop_name(existing._asyncioEventloop)
         advice = f"The server uses it, with its event loop ({name})."
     else:
@@ -148,6 +148,11 @@ def _is_asyncio(reactor: object) -> bool:
     from twisted.internet import asyncioreactor
 
     return isinstance(reactor, asyncioreactor.AsyncioSelectorReactor)
+
+
+def _is_usable(reactor: Any) -> bool:
+    """Tell whether a server can have a reactor and its loop for itself."""
+    return _is_asyncio(reactor) and not reactor._asyncioEventloop.is_running()
 
 
 def start_reactor(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:

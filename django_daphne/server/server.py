@@ -91,7 +91,6 @@ class Server:
         self._renewing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._is_closing = False  # the listeners
-        self._is_draining = False
         self._is_closed = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or _descriptor_limit()
@@ -225,7 +224,7 @@ class Server:
         """Return what serves a new connection."""
         if self._is_closed:
             return RefusedConnection()  # its TLS handshake has ended too late
-        if self._is_draining:  # it was accepted while the listeners were closed
+        if self._is_closing:  # it was accepted while the listeners were closed
             connection = Connection(context)
             context.call_soon(connection.drain)
             return connection
@@ -284,7 +283,6 @@ class Server:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._hurried.wait()
-        self._is_draining = True
         await self._close_listeners()
         context = self._context
         for connection in list(context.connections):

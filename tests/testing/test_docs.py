@@ -6,7 +6,7 @@ import re
 import shutil
 
 from tests.support.browser import ARGUMENTS, CHROMIUM
-from tests.test_docs import blocks
+from tests.test_docs import blocks, channels_files
 
 from .projects import SETTINGS, ProjectTestCase
 
@@ -42,12 +42,9 @@ class PageTests(ProjectTestCase):
         super().setUp()
         self.write("mysite/settings.py", SETTINGS)
         self.add_settings(MORE)
-        page = "howto/channels.md"
-        for text in blocks(page, "python") + blocks(page, "html"):
-            name = re.match(r"(?:#|<!--) ([\w/]+\.\w+)", text)
-            assert name is not None, text
-            if name[1] != "mysite/settings.py":
-                self.write(name[1], text)
+        for path, text in channels_files():
+            if path != "mysite/settings.py":
+                self.write(path, text)
         self.write("chat/models.py", "")
         self.write("chat/tests/__init__.py", "")
         for text in blocks(PAGE, "python"):
