@@ -19,12 +19,14 @@ from .server import (
     Resolved,
     Server,
     ServerConfig,
+    WorkerFailure,
     add_arguments,
     add_dry_run_arguments,
     check_certificates,
     describe,
     find_misfit,
     forward_twisted_log,
+    get_worker,
     keep_what_is_loaded,
     log_level,
     loop_in_use,
@@ -32,6 +34,7 @@ from .server import (
     resolve,
     run,
     set_up_access_log,
+    supervise,
 )
 
 logger = logging.getLogger("django_daphne.server")
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
     0 after a graceful stop, 1 when it cannot start, 2 for a wrong flag, 3 when the application's
-    startup failed.
+    startup failed, or a worker's.
     """
     parser = build_parser()
     flags = vars(parser.parse_args(argv))
@@ -84,12 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             loop = loop_in_use(config.process.loop)
             sys.stdout.write(f"{describe(resolved)}\nThe event loop will be {loop}.\n")
             return EXIT_OK
+        if config.workers.is_supervised and not (check or get_worker()):
+            warn(resolved)
+            supervise(config, announce=say_where)
+            return EXIT_OK
         application = load_application(path)
         # A Django project brings our Django layer along, which has options of its own, and more.
         if layer := sys.modules.get("django_daphne.handlers"):
             application = layer.prepare(application)
             resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
-        warn(resolved)
+        if get_worker() is None:
+            warn(resolved)
         if check:
             check_certificates(config)
             sys.stdout.write(f"{path} is ready to be served.\n")
@@ -98,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ApplicationNotFound, ListenError, ConfigurationError) as error:
         logger.critical("%s", error)
         return EXIT_CANNOT_START
-    except LifespanFailure as error:
+    except (LifespanFailure, WorkerFailure) as error:
         logger.critical("%s", error)
         return error.exit_status
 
@@ -165,7 +173,12 @@ def serve(application: Any, config: ServerConfig) -> int:
 
 def announce(server: Server) -> None:
     """Say where the server listens, with the real ports."""
-    for description in server.descriptions:
+    say_where(server.descriptions)
+
+
+def say_where(descriptions: Sequence[str]) -> None:
+    """Say where there is a listener."""
+    for description in descriptions:
         logger.info("Listening on %s", description)
 
 

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "config",
             "protocol_config",
             "tls_config",
+            "worker_config",
             "consistency",
         ),
         *("resolution", "headers"),
@@ -36,9 +37,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
+        *("bound_socket", "unix_sockets", "listeners", "descriptors", "pid_file"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
         *("tls", "tls_extension", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),
+        *("workers*", "launch"),
     ),
     ("",),
 )

@@ -31,6 +31,7 @@ from .exceptions import (
     ListenError,
     PeerError,
     ServerError,
+    WorkerFailure,
 )
 from .interfaces import AccessRecord
 from .options import Group, Problem, option, timeout
@@ -46,11 +47,15 @@ from .resolution import (
 )
 from .sources import Layer, read_environment, read_settings
 from .tls_config import TLSConfig
+from .worker_config import WorkerConfig
 
 if TYPE_CHECKING:
     from .asgi.fitness import find_misfit
+    from .bound_socket import BoundSocket
+    from .descriptors import raise_descriptor_limit
+    from .launch import run, supervise
     from .memory import MemoryConnection, MemoryServer
-    from .process import ServerProcess, activated, keep_what_is_loaded, run
+    from .process import ServerProcess, activated, keep_what_is_loaded
     from .reactor import (
         ForeignReactor,
         find_foreign_reactor,
@@ -58,12 +63,13 @@ if TYPE_CHECKING:
         loop_in_use,
         start_reactor,
     )
-    from .server import Server, raise_descriptor_limit
-    from .sockets import BoundSocket, bind
+    from .server import Server
+    from .sockets import bind
     from .tls import check_certificates
+    from .workers.inheritance import get_worker
 
 _WHAT_SERVES = {
-    "BoundSocket": ".sockets",
+    "BoundSocket": ".bound_socket",
     "ForeignReactor": ".reactor",
     "MemoryConnection": ".memory",
     "MemoryServer": ".memory",
@@ -74,12 +80,14 @@ _WHAT_SERVES = {
     "check_certificates": ".tls",
     "find_foreign_reactor": ".reactor",
     "find_misfit": ".asgi.fitness",
+    "get_worker": ".workers.inheritance",
     "forward_twisted_log": ".reactor",
     "keep_what_is_loaded": ".process",
     "loop_in_use": ".reactor",
-    "raise_descriptor_limit": ".server",
-    "run": ".process",
+    "raise_descriptor_limit": ".descriptors",
+    "run": ".launch",
     "start_reactor": ".reactor",
+    "supervise": ".launch",
 }
 
 __all__ = [
@@ -115,6 +123,8 @@ __all__ = [
     "TLSConfig",
     "TimeoutConfig",
     "WebSocketConfig",
+    "WorkerConfig",
+    "WorkerFailure",
     "activated",
     "add_arguments",
     "add_dry_run_arguments",
@@ -127,6 +137,7 @@ __all__ = [
     "find_foreign_reactor",
     "find_misfit",
     "forward_twisted_log",
+    "get_worker",
     "keep_what_is_loaded",
     "log_level",
     "loop_in_use",
@@ -140,6 +151,7 @@ __all__ = [
     "run",
     "set_up_access_log",
     "start_reactor",
+    "supervise",
     "timeout",
 ]
 

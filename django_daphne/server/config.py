@@ -21,6 +21,7 @@ from .options import CLOSED, Group, Option, limit, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .sources import read_values
 from .tls_config import TLSConfig
+from .worker_config import WorkerConfig
 
 
 def _is_log_format(value: str) -> bool:
@@ -262,6 +263,11 @@ class ProcessConfig(Group, title="Process"):
         variables=("ASGI_THREADS",),
         none_means="as Python decides",
     )
+    pid_file: str | None = option(
+        None,
+        help="A file for the number of the process, or of the supervisor; removed at the end.",
+        path=True,
+    )
 
 
 class LogConfig(Group, title="Logging"):
@@ -308,6 +314,7 @@ class ServerConfig:
     http2: HTTP2Config = field(default_factory=HTTP2Config)
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
     logging: LogConfig = field(default_factory=LogConfig)
 
     @classmethod

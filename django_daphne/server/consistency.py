@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ def contradictions(config: ServerConfig, origins: Mapping[str, str] | None = Non
         _of_proxies(config.proxy)
         | _of_listening(config.listen, config.tls)
         | _of_certificates(config.tls)
+        | _of_workers(config)
     )
     return [f"{(origins or {}).get(name, name)}: {text}" for name, text in found.items()]
 
@@ -68,4 +70,19 @@ def _of_certificates(tls: TLSConfig) -> dict[str, str]:
         found["ca_certs"] = "it means nothing without --client-certificates optional or required."
     if tls.ciphers is not None and tls.tls_min_version == "1.3":
         found["ciphers"] = "they are those of TLS 1.2, which --tls-min-version 1.3 rules out."
+    return found
+
+
+def _of_workers(config: ServerConfig) -> dict[str, str]:
+    found: dict[str, str] = {}
+    workers = config.workers
+    if workers.is_supervised and config.listen.endpoint:
+        found["endpoint"] = (
+            "workers cannot share it: use --bind, --unix-socket or --fd, or leave out --workers,"
+            " --max-requests, --max-rss and --max-lifetime."
+        )
+    if workers.is_supervised and sys.platform == "win32":
+        found["workers"] = "there are no workers on Windows: leave out --workers and their limits."
+    if workers.max_requests_jitter and workers.max_requests is None:
+        found["max_requests_jitter"] = "--max-requests has to be passed for this parameter."
     return found

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 from zope.interface import implementer
 
 from .addresses import TrustedPeers
+from .bound_socket import BoundSocket, describe_address
 from .exceptions import ListenError
 from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
 from .reactor import loop_name
-from .sockets import BoundSocket, describe_address
 from .tls import Encryption
 from .transports import ConnectionFactory, NativeTransport
 from .twisted_transport import TwistedTransport

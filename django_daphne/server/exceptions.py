@@ -4,6 +4,7 @@
     ├── ConfigurationError      the operator's: a flag, variable or setting that cannot be used
     ├── ListenError             the operator's: an address that cannot be listened on
     ├── LifespanFailure         the application's: it refused to start
+    ├── WorkerFailure           the application's, as a rule: a worker process could not start
     ├── PeerError               the client's: carries the status to answer with
     ├── WebSocketError          the client's: carries the code of the close frame to answer with
     ├── HTTP2Error              the client's: carries the code of the GOAWAY to answer with
@@ -28,6 +29,7 @@ __all__ = [
     "ServerError",
     "StreamError",
     "WebSocketError",
+    "WorkerFailure",
 ]
 
 
@@ -54,6 +56,15 @@ class LifespanFailure(ServerError):
     """The application answered ``lifespan.startup.failed``, or failed while starting.
 
     ``exit_status`` is the status for a process that cannot serve for this reason.
+    """
+
+    exit_status = 3
+
+
+class WorkerFailure(ServerError):
+    """A worker process has ended before it could serve; what it said itself is the reason.
+
+    ``exit_status`` is the status for its supervisor.
     """
 
     exit_status = 3

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from . import reactor
 from .config import ServerConfig
+from .pid_file import PidFile
 from .server import Server
 from .systemd import Notifier, take_sockets
 
@@ -30,6 +31,8 @@ class ServerProcess:
 
     # For a process that has no terminal whose end is meant to be its own, too.
     renews_on_hangup = True
+    # For a process that others ask for.
+    has_pid_file = True
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class ServerProcess:
         self.graceful_timeout = config.timeouts.graceful_timeout  # looked at when it stops
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
+        self._is_replaced = False  # by another process on the same addresses
+        self._manager: Notifier
         self._server: Server
         self._renewals: set[asyncio.Task[None]] = set()  # held, or they might vanish
         self.received_signal: signal.Signals | None = None
@@ -78,7 +83,8 @@ class ServerProcess:
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
             self._loop = loop
-            loop.run_until_complete(self._serve())
+            with PidFile(self._config.process.pid_file if self.has_pid_file else None):
+                loop.run_until_complete(self._serve())
         finally:
             self._loop = None
             _close(loop, twisted_reactor)
@@ -107,16 +113,19 @@ class ServerProcess:
             starting.result()
             if self._announce is not None:
                 self._announce(self._server)
-            manager = Notifier(os.environ)
-            manager.ready(f"Listening on {', '.join(self._server.descriptions)}")
+            self._manager = manager = Notifier(os.environ)
+            self._tell_ready()
             self._feed_watchdog(manager)
             await stopping
             manager.stopping()
             logger.info("Stopping: waiting for running requests")
-            await self._server.stop(self.graceful_timeout)
+            await self._server.stop(self.graceful_timeout, is_replaced=self._is_replaced)
         finally:
             if restore is not None:
                 restore()
+
+    def _tell_ready(self) -> None:
+        self._manager.ready(f"Listening on {', '.join(self._server.descriptions)}")
 
     def _feed_watchdog(self, manager: Notifier) -> None:
         """Tell the service manager, as often as it wants to know, that the loop turns."""
@@ -156,11 +165,19 @@ class ServerProcess:
 
     def _on_hangup(self) -> None:
         if self._server.has_certificates:
-            renewal = asyncio.ensure_future(self._server.renew_certificates())
+            renewal = asyncio.ensure_future(self._renew())
             self._renewals.add(renewal)
             renewal.add_done_callback(self._renewals.discard)
         else:
             logger.info("SIGHUP: there are no certificates to read again; nothing else is done")
+
+    async def _renew(self) -> None:
+        manager = Notifier(os.environ)
+        manager.reloading()
+        try:
+            await self._server.renew_certificates()
+        finally:
+            self._tell_ready()
 
     def _on_raw_signal(self, number: int, frame: object) -> None:
         self.received_signal = signal.Signals(number)
@@ -184,11 +201,6 @@ def keep_what_is_loaded() -> None:
     a fraction of the time, and that is time in which nobody is served.
     """
     gc.freeze()
-
-
-def run(application: Any, config: ServerConfig, **options: Any) -> None:
-    """Serve until SIGINT or SIGTERM; see ServerProcess for the options and the errors."""
-    ServerProcess(application, config, **options).run()
 
 
 def _close(loop: asyncio.AbstractEventLoop, twisted_reactor: Any) -> None:

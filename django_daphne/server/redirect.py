@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .sockets import describe_address
+from .bound_socket import describe_address
 from .types import Address, ASGIApplication, Receive, Scope, Send
 
 HTTPS_PORT: Final = 443

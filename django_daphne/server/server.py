@@ -15,26 +15,21 @@ from typing import Any, Final
 
 from asgiref.compatibility import guarantee_single_callable
 
-from . import endpoints
-from .addresses import TrustedPeers
 from .asgi.lifespan import Lifespan
 from .asgi.tasks import ApplicationTasks
-from .certificates import Certificates
+from .bound_socket import BoundSocket
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
-from .exceptions import ConfigurationError
+from .descriptors import find_connection_limit
 from .health import HealthCheck
 from .interfaces import AccessRecord
-from .redirect import HTTPS_PORT, HTTPSRedirect
-from .sockets import BoundSocket, bind
-from .tls import Encryption
-from .transports import ConnectionFactory, ConnectionProtocol
+from .listeners import Listeners
+from .redirect import HTTPSRedirect
+from .transports import ConnectionProtocol
 from .types import ASGIApplication
 
 logger = logging.getLogger("django_daphne.server")
 
-# Descriptors kept back for files, databases and the loop when the limit on connections is derived.
-_RESERVED_DESCRIPTORS: Final = 64
 # Turns of the loop from the acceptance of a connection to its protocol, which asyncio makes a task.
 _TURNS_TO_ACCEPT: Final = 6
 # Seconds that TLS handshakes have which have begun when the server stops: few of them take longer.
@@ -80,20 +75,13 @@ class Server:
         self._log_access = log_access
         health_path = self._config.http.health_path
         self._health = None if health_path is None else HealthCheck(health_path)
-        self._reactor = reactor
         self._eager = eager
         self._on_started = on_started
         self._on_stopping = on_stopping
-        self._sockets = sockets
-        self._certificates: Certificates | None = None
-        self._listeners: list[endpoints.Listener] = []
-        self._encrypted: list[tuple[endpoints.NativeListener, Encryption]] = []
-        self._renewing = asyncio.Lock()
-        self._watching: asyncio.Task[None] | None = None
-        self._is_closing = False  # the listeners
+        self._listeners = Listeners(self._config, sockets, reactor)
         self._is_closed = False
         self._hurried = asyncio.Event()
-        self._max_connections = self._config.limits.max_connections or _descriptor_limit()
+        self._max_connections = self._config.limits.max_connections or find_connection_limit()
         self._refusal_logged = float("-inf")
         self._lifespan: Lifespan
         self._context: ServerContext
@@ -101,17 +89,22 @@ class Server:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """Return host and port of every TCP listener."""
-        return endpoints.addresses(self._listeners or self._sockets or [])
+        return self._listeners.addresses
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests it has served, and is serving."""
+        return self._context.tasks.started
 
     @property
     def has_certificates(self) -> bool:
         """Tell whether there are certificates to renew."""
-        return self._certificates is not None
+        return self._listeners.has_certificates
 
     @property
     def descriptions(self) -> list[str]:
         """Say for people where the server listens."""
-        return [listener.description for listener in self._listeners]
+        return self._listeners.descriptions
 
     def bind(self, activated: Sequence[tuple[int, str]] = ()) -> None:
         """Read the certificates and take every address, without accepting yet.
@@ -119,20 +112,7 @@ class Server:
         ``activated`` are descriptors with names, from a service manager. Raises ConfigurationError
         for certificates that cannot be used, and ListenError; then nothing stays bound.
         """
-        sockets = list(self._sockets or ())
-        try:
-            if self._certificates is None and self._config.tls.certfile:
-                self._certificates = Certificates(self._config, self._versions())
-            if self._sockets is None:
-                self._sockets = sockets = bind(self._config.listen, activated)
-            if self._certificates is not None and all(each.is_plain for each in sockets):
-                raise ConfigurationError(
-                    "--certfile: no address speaks TLS with it; expected --bind, --port or --fd."
-                )
-        except ConfigurationError:
-            for bound in sockets:
-                bound.close()
-            raise
+        self._listeners.bind(activated)
 
     async def start(self) -> None:
         """Start the application, then accept connections.
@@ -160,27 +140,26 @@ class Server:
                 await self._on_started()
             await self._listen()
         except BaseException:
-            await self._close_listeners()
+            await self._listeners.close()
             await self._lifespan.shutdown()
             raise
 
     async def _listen(self) -> None:
-        listen, context = self._config.listen, self._context
+        context = self._context
         connect = partial(self._connect, context)
         insecure = connect
         if self._config.tls.redirect_to_https:
-            redirect = HTTPSRedirect(self._application, self._https_port())
+            redirect = HTTPSRedirect(self._application, self._listeners.https_port)
             insecure = partial(self._connect, context.serving(self._checked(redirect)))
-        async with self._renewing:  # a signal may ask for it while the application starts
-            for bound in self._sockets or ():
-                await self._accept(bound, insecure if bound.is_insecure else connect)
-        for endpoint in listen.endpoint:
-            self._listeners.append(
-                await endpoints.listen_endpoint(self._reactor, endpoint, connect, self._versions())
-            )
-        interval = self._config.tls.certificate_check_interval
-        if self._encrypted and interval is not None:
-            self._watching = asyncio.create_task(self._watch_certificates(interval))
+        await self._listeners.listen(connect, insecure)
+
+    async def accept_on(self, sockets: Sequence[BoundSocket]) -> None:
+        """Accept on these, too; they are closed with the others."""
+        await self._listeners.accept_on(sockets)
+
+    async def leave(self, sockets: Sequence[BoundSocket]) -> None:
+        """Accept on these no more, and close them; their connections go on."""
+        await self._listeners.leave(sockets)
 
     def _checked(self, application: ASGIApplication) -> ASGIApplication:
         return application if self._health is None else self._health.before(application)
@@ -190,41 +169,11 @@ class Server:
             return self._log_access
         return self._health.unlogged(self._log_access)
 
-    async def _accept(self, bound: BoundSocket, connect: ConnectionFactory) -> None:
-        """Begin to accept on a socket."""
-        encryption = None
-        if self._certificates is not None and not bound.is_plain:
-            encryption = self._certificates.encryption
-        listener: endpoints.NativeListener
-        if bound.proxy_protocol == "off":
-            listener = endpoints.SocketListener(bound, encryption)
-        else:
-            listener = endpoints.ProxyListener(
-                bound,
-                bound.proxy_protocol,
-                TrustedPeers(self._config.proxy.trusted_proxies),
-                self._config.timeouts.header_timeout,
-                encryption,
-            )
-        await listener.start(connect, self._config.listen.backlog)
-        self._listeners.append(listener)
-        if encryption is not None:
-            self._encrypted.append((listener, encryption))
-
-    def _https_port(self) -> int:
-        """Return the port of the first address with TLS."""
-        places = [each.address for each in self._sockets or () if not each.is_plain]
-        return next((place[1] for place in places if place is not None), HTTPS_PORT)
-
-    def _versions(self) -> tuple[str, ...]:
-        """Return the versions of HTTP to agree on over TLS by ALPN, the best first."""
-        return ("h2", "http/1.1") if self._config.http2.http2 else ("http/1.1",)
-
     def _connect(self, context: ServerContext) -> ConnectionProtocol:
         """Return what serves a new connection."""
         if self._is_closed:
             return RefusedConnection()  # its TLS handshake has ended too late
-        if self._is_closing:  # it was accepted while the listeners were closed
+        if self._listeners.is_closing:  # it was accepted while the listeners were closed
             connection = Connection(context)
             context.call_soon(connection.drain)
             return connection
@@ -245,45 +194,26 @@ class Server:
         Those that cannot be used are an error in the log, and the old ones stay. Nothing is read
         unless ``is_asked`` or the files have changed.
         """
-        async with self._renewing:
-            certificates = self._certificates
-            if certificates is None or self._is_closing:
-                return
-            is_new = await asyncio.to_thread(certificates.renew, is_asked=is_asked)
-            # Also those where it went wrong the last time.
-            for index, (listener, used) in enumerate(self._encrypted):
-                if used is not certificates.encryption:
-                    try:
-                        await listener.renew(certificates.encryption)
-                    except OSError as error:
-                        logger.error("No new certificates on %s: %s", listener.description, error)
-                    else:
-                        self._encrypted[index] = listener, certificates.encryption
-            if is_new:
-                logger.info("Certificates for new connections: %s", certificates)
+        await self._listeners.renew_certificates(is_asked=is_asked)
 
-    async def _watch_certificates(self, interval: float) -> None:
-        """Look at the files now and then."""
-        while True:
-            await asyncio.sleep(interval)
-            try:
-                await self.renew_certificates(is_asked=False)
-            except Exception:  # a mistake of ours, which must not end the looking
-                logger.exception("Internal error while reading the certificates")
-
-    async def stop(self, graceful_timeout: float | None = 0.0) -> None:
+    async def stop(
+        self, graceful_timeout: float | None = 0.0, *, is_replaced: bool = False
+    ) -> None:
         """Stop accepting, let running requests finish, then stop the application.
 
         All of it begins after ``shutdown_delay``. What is still running after ``graceful_timeout``
         seconds (None waits for ever), or after ``hurry``, is cancelled and its connection reset.
+        ``is_replaced`` says that another process is on the same addresses already: there is no
+        delay then, and the server stays healthy.
         """
         if self._health is not None:
-            self._health.is_stopping = True
-        if delay := self._config.timeouts.shutdown_delay:
+            self._health.is_stopping = not is_replaced
+        delay = 0.0 if is_replaced else self._config.timeouts.shutdown_delay
+        if delay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._hurried.wait()
-        await self._close_listeners()
+        await self._listeners.close()
         context = self._context
         for connection in list(context.connections):
             connection.drain()
@@ -309,7 +239,7 @@ class Server:
 
     async def _meet_latecomers(self) -> None:
         """Return when those have come that the loop has accepted, but not handed over yet."""
-        if self._encrypted:
+        if self._listeners.is_encrypted:
             await asyncio.sleep(_HANDSHAKE_TIME)
         for _ in range(_TURNS_TO_ACCEPT):
             await asyncio.sleep(0)
@@ -330,39 +260,3 @@ class Server:
                     changed.cancel()
         finally:
             hurried.cancel()
-
-    async def _close_listeners(self) -> None:
-        async with self._renewing:  # a server may be about to take a socket over
-            self._is_closing = True
-            if self._watching is not None:
-                self._watching.cancel()
-        for listener in self._listeners:
-            await listener.close()
-        for bound in self._sockets or ():  # those that nothing accepts on yet
-            bound.close()
-
-
-def _descriptor_limit() -> int | None:
-    """Return how many connections the limit on descriptors leaves room for, or None."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return None
-    return max(soft - min(_RESERVED_DESCRIPTORS, soft // 2), 1)
-
-
-def raise_descriptor_limit() -> None:
-    """Raise the soft limit on open descriptors to the hard one, where there is such a thing."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError):
-        # macOS says "unlimited" and refuses it; what there is has to do.
-        logger.debug("The limit on descriptors cannot be raised to %s", hard)

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
@@ -83,6 +84,14 @@ class Notifier:
         characters = status[:_MAX_STATUS_CHARACTERS]
         line = "".join(each if each.isprintable() else " " for each in characters)
         self._send(f"READY=1\nSTATUS={line}\nMAINPID={os.getpid()}")
+
+    def reloading(self) -> None:
+        """Say that the configuration is read again; ``ready`` has to follow."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def hand_over(self, pid: int) -> None:
+        """Say that another process is the main one from now on."""
+        self._send(f"MAINPID={pid}")
 
     def stopping(self) -> None:
         """Say that the process has begun to stop."""

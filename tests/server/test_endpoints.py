@@ -14,7 +14,7 @@ from unittest import SkipTest, mock
 
 from django.test import SimpleTestCase, tag
 
-from django_daphne.server import ListenError, sockets
+from django_daphne.server import ListenError, bound_socket, sockets
 from django_daphne.server.addresses import BindAddress
 from django_daphne.server.config import ListenConfig
 from django_daphne.server.sockets import tcp_addresses
@@ -133,7 +133,7 @@ class AddressTests(BindTestCase):
     def test_taken_in_between(self):
         """Somebody takes the port that was free for IPv4 before it is bound for IPv6."""
         require_ipv6()
-        bind_name = sockets._bind_name
+        bind_name = bound_socket.bind_name
 
         def be_late(family: socket.AddressFamily, name: Any, backlog: int) -> socket.socket:
             if family == socket.AF_INET6 and not ports:
@@ -143,7 +143,7 @@ class AddressTests(BindTestCase):
             return bind_name(family, name, backlog)
 
         ports: list[int] = []
-        with mock.patch.object(sockets, "_bind_name", be_late):
+        with mock.patch.object(sockets, "bind_name", be_late):
             found = dict(self.addresses(bind=["*:0"]))
         self.assertEqual(found["0.0.0.0"], found["::"])
         self.assertNotIn(found["::"], ports)

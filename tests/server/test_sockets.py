@@ -22,8 +22,9 @@ from unittest import SkipTest, mock
 from django.test import SimpleTestCase
 
 from django_daphne.server import ListenError, ServerConfig, sockets
+from django_daphne.server.bound_socket import BoundSocket
 from django_daphne.server.config import ListenConfig
-from django_daphne.server.sockets import BoundSocket, bind
+from django_daphne.server.sockets import bind
 from tests.support.server import PATIENCE
 
 

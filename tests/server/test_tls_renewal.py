@@ -122,7 +122,7 @@ class RenewalTests(ServedTLSTestCase):
     def test_not_looked_for(self):
         """The operator wants no looks, and nothing is looked for but by request."""
         server = self.serve(certificate_check_interval=-1)
-        self.assertIsNone(server.server._watching)
+        self.assertIsNone(server.server._listeners._watching)
         self.pair.rename(self.issue("localhost", common_name="second"))
         self.renew(server)
         self.assert_shown(server, "second")

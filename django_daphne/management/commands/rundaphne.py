@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -22,17 +22,20 @@ from ...server import (
     Resolved,
     Server,
     ServerConfig,
+    WorkerFailure,
     activated,
     add_dry_run_arguments,
     bind,
     check_certificates,
     describe,
+    get_worker,
     keep_what_is_loaded,
     log_level,
     loop_in_use,
     raise_descriptor_limit,
     run,
     set_up_access_log,
+    supervise,
 )
 from ...signals import send_started, send_stopping
 from .. import inheritance
@@ -60,6 +63,13 @@ class Command(BaseCommand):
         )
         add_server_arguments(parser)
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Serve, after the system checks unless the supervisor has made them for this worker."""
+        worker = get_worker()
+        if worker is not None and worker.is_checked:
+            options["skip_checks"] = True
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve; the system checks have passed."""
         if options["reload"]:
@@ -78,6 +88,9 @@ class Command(BaseCommand):
                 sockets=heritage.take_over(),
                 verbosity=verbosity,
             )
+        if get_worker() is not None:
+            self._serve(self._load(), resolved.config, verbosity)
+            return
         if verbosity and not options["reload"]:
             self._warn_of_development_settings()
         for warning in resolved.warnings:
@@ -91,6 +104,8 @@ class Command(BaseCommand):
             self.stdout.write("The configuration is valid and the application loads.")
         elif options["reload"]:
             sys.exit(self._keep(resolved.config))
+        elif resolved.config.workers.is_supervised:
+            self._supervise(resolved.config, verbosity)
         else:
             self._serve(self._load(), resolved.config, verbosity)
 
@@ -126,6 +141,16 @@ class Command(BaseCommand):
         except (ConfigurationError, ListenError) as error:
             raise CommandError(str(error)) from error
         except LifespanFailure as error:
+            raise CommandError(str(error), returncode=error.exit_status) from error
+
+    def _supervise(self, config: ServerConfig, verbosity: int) -> None:
+        """Let workers serve, which run this command, too."""
+        announce = self._say_where if verbosity else None
+        try:
+            supervise(config, announce=announce)
+        except (ConfigurationError, ListenError) as error:
+            raise CommandError(str(error)) from error
+        except WorkerFailure as error:
             raise CommandError(str(error), returncode=error.exit_status) from error
 
     def _server_options(self, config: ServerConfig, verbosity: int) -> dict[str, Any]:
@@ -169,7 +194,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _announce(self, server: Server) -> None:
-        for description in server.descriptions:
+        self._say_where(server.descriptions)
+
+    def _say_where(self, descriptions: Sequence[str]) -> None:
+        for description in descriptions:
             self.stdout.write(f"Listening on {description}")
         self.stdout.flush()
 

@@ -37,6 +37,7 @@ class ApplicationTasks:
         self.application = application
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.started = 0  # so many, ever
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
         # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
         options: dict[str, Any] = {"eager_start": True} if eager and CAN_START_EAGERLY else {}
@@ -55,6 +56,7 @@ class ApplicationTasks:
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine that lets no exception out; return its task."""
+        self.started += 1
         task = self._make_task(coroutine, context=self._context.copy())
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.

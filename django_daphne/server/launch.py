@@ -1,0 +1,48 @@
+"""Serving in this process, or below it: what the commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .config import ServerConfig
+from .exceptions import ListenError
+from .process import ServerProcess, activated
+from .workers.inheritance import get_worker
+from .workers.process import WorkerProcess
+from .workers.slots import Slots
+from .workers.succession import adopt_slots
+from .workers.supervisor import Supervisor
+
+
+def run(application: Any, config: ServerConfig, **options: Any) -> None:
+    """Serve until SIGINT or SIGTERM, or as a worker until the supervisor says so.
+
+    See ServerProcess for the options and the errors.
+    """
+    worker = get_worker()
+    process = (
+        ServerProcess(application, config, **options)
+        if worker is None
+        else WorkerProcess(application, config, worker, **options)
+    )
+    process.run()
+
+
+def supervise(
+    config: ServerConfig,
+    *,
+    announce: Callable[[list[str]], object] | None = None,
+    on_reopen: Callable[[], object] | None = None,
+) -> None:
+    """Let workers serve that run this process's own command, until SIGINT or SIGTERM.
+
+    See Supervisor for the options. Raises ConfigurationError, ListenError or WorkerFailure.
+    """
+    slots = adopt_slots(config.listen) or Slots.bind(config.listen, activated(config))
+    try:
+        slots.grow(config.workers.workers)
+    except ListenError:
+        slots.close()
+        raise
+    Supervisor(slots, config, announce=announce, on_reopen=on_reopen).run()

@@ -1,0 +1,112 @@
+"""One supervisor in the place of another, on the same sockets (SIGUSR2).
+
+The old one starts the new one and goes on serving. When all workers of the new one are ready it
+says so; the old one leaves it the paths of unix sockets, and lets its own workers finish. A new one
+that ends before has changed nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+from ..config import ListenConfig
+from .channel import Channel, Message, close_all, make_pair
+from .command import Command, describe_end
+from .inheritance import SuccessorInheritance, get_successor
+from .slots import Slots
+
+logger = logging.getLogger("django_daphne.server")
+
+# What a supervisor needs beside its workers, which start one beside the other.
+_FACTOR: Final = 3
+
+
+class Successor:
+    """The new supervisor, as the old one sees it. ``status`` is what it has ended with, if so."""
+
+    def __init__(
+        self, command: Command, slots: Slots, timeout: float | None, on_change: Callable[[], object]
+    ) -> None:
+        """Start it; it has a multiple of the time for a worker. Raises OSError."""
+        ours, its = make_pair()
+        inheritance = SuccessorInheritance(channel=its.fileno(), slots=slots.describe())
+        descriptors = [its.fileno(), *(each.socket.fileno() for each in slots.all())]
+        try:
+            self._process = command.start(inheritance.variables(), descriptors, is_main=True)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            its.close()
+        self._slots = slots
+        self._on_change = on_change
+        self._channel = Channel(ours, self._note, on_change)
+        self._deadline = None if timeout is None else monotonic() + _FACTOR * timeout
+        self._is_ready = False
+        self.pid = self._process.pid
+        self.status: int | None = None
+        logger.info("Another supervisor is started (pid %d)", self.pid)
+
+    def look(self) -> bool:
+        """Tell whether it is ready, or has ended."""
+        if self._is_ready:
+            return True
+        self.status = self._process.poll()
+        if self.status is not None:
+            self._channel.close()
+            end = describe_end(self.status)
+            logger.error("The other supervisor could not start (%s); this one goes on", end)
+        elif self._deadline is not None and monotonic() > self._deadline:
+            logger.error("The other supervisor is not ready in time, and is stopped")
+            self._deadline = None
+            self.stop()
+        return self.status is not None
+
+    def stop(self) -> None:
+        """End it, because there is nothing to take over."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def _note(self, message: Message, descriptors: list[int]) -> None:
+        close_all(descriptors)
+        if not self._is_ready:
+            self._is_ready = True
+            self._channel.send({"paths": [each.release_path() for each in self._slots.shared]})
+            self._on_change()
+
+
+def adopt_slots(listen: ListenConfig) -> Slots | None:
+    """Return the sockets that another supervisor has left to this one, if there is one."""
+    inheritance = get_successor()
+    return None if inheritance is None else Slots.adopt(inheritance.slots, listen.backlog)
+
+
+class Predecessor:
+    """The old supervisor, as the new one sees it."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @classmethod
+    def get(cls, slots: Slots, on_end: Callable[[], object]) -> Predecessor | None:
+        """Return the other supervisor, on the running loop, or None where there is none."""
+        inheritance = get_successor()
+        if inheritance is None:
+            return None
+
+        def note(message: Message, descriptors: list[int]) -> None:
+            close_all(descriptors)
+            for bound, path in zip(slots.shared, message["paths"], strict=True):
+                bound.own_path(path)
+
+        os.set_inheritable(inheritance.channel, False)
+        return cls(Channel(socket.socket(fileno=inheritance.channel), note, on_end))
+
+    def take_over(self) -> None:
+        """Say that this one is ready."""
+        self._channel.send({"state": "ready"})

@@ -1,0 +1,407 @@
+"""The supervisor of worker processes.
+
+Theory of operation. Whatever happens (a signal, a message, the end of a process, a second gone by)
+only changes what is known or wanted and wakes the one loop below, which then compares the two and
+takes the next steps. So nothing depends on the order in which things happen.
+
+A slot has one worker that serves, and for a while also the one that is starting in its place: the
+old one leaves when the new one is ready. Both accept on the slot's own sockets, which stay open
+here, so no connection is lost between them. A slot whose worker is gone or silent is everyone's
+until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from ..config import ServerConfig
+from ..exceptions import ListenError, WorkerFailure
+from ..pid_file import PidFile
+from ..systemd import Notifier
+from .child import BEAT, Child, State
+from .command import Command, describe_end
+from .slots import Slots
+from .succession import Predecessor, Successor
+
+logger = logging.getLogger("django_daphne.server")
+
+# Seconds before a worker is started again that could not start: doubled each time.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+# Seconds beyond its own deadlines that a worker has to end; cancelled tasks and threads use them.
+_RESPITE: Final = 15.0
+# Workers of a slot that finish what they are doing. With more of them a replacement waits.
+_MAX_LEAVING: Final = 3
+
+
+@dataclass
+class Slot:
+    """A place for a worker: the one that serves, and the one that is to take its place."""
+
+    number: int
+    serving: Child | None = None
+    starting: Child | None = None
+    leaving: list[Child] = field(default_factory=list)
+    failures: int = 0
+    retry_at: float = 0.0
+    lent_to: set[Child] = field(default_factory=set)
+
+    def children(self) -> list[Child]:
+        """Return all that live, or have not been seen to end."""
+        return [each for each in (self.serving, self.starting, *self.leaving) if each is not None]
+
+
+class Supervisor:
+    """Keeps as many workers serving as the configuration says. ``run`` it in the main thread."""
+
+    def __init__(
+        self,
+        slots: Slots,
+        config: ServerConfig,
+        *,
+        announce: Callable[[list[str]], object] | None = None,
+        on_reopen: Callable[[], object] | None = None,
+    ) -> None:
+        """Take sockets, to be closed by it.
+
+        ``announce`` is called with where it listens when all workers are ready, ``on_reopen`` at
+        SIGUSR1.
+        """
+        self._sockets = slots
+        self._config = config
+        self._pid_file = PidFile(config.process.pid_file)
+        self._announce = announce
+        self._on_reopen = on_reopen
+        self._command = Command()
+        self._notifier: Notifier
+        self._size = config.workers.workers
+        self._slots: list[Slot] = []
+        self._predecessor: Predecessor | None = None
+        self._successor: Successor | None = None
+        self._is_up = self._is_reloading = self._is_stopping = False
+        self._failure: str | None = None
+        self._changed: asyncio.Event
+
+    def run(self) -> None:
+        """Supervise until told to stop.
+
+        Raises ConfigurationError for the file of its number, or WorkerFailure when a worker cannot
+        start before all have.
+        """
+        asyncio.run(self._run())
+        if self._failure is not None:
+            raise WorkerFailure(self._failure)
+
+    async def _run(self) -> None:
+        self._changed = asyncio.Event()
+        self._notifier = Notifier(os.environ)
+        self._predecessor = Predecessor.get(self._sockets, self._wake)
+        try:
+            if self._predecessor is None:
+                self._pid_file.write()
+            self._handle_signals()
+            seen = monotonic()
+            interval = min(BEAT, self._notifier.watchdog_interval or BEAT)
+            while True:
+                self._settle()
+                if self._is_stopping and not any(self._children()):
+                    break
+                try:
+                    async with asyncio.timeout(interval):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                self._changed.clear()
+                now = monotonic()
+                self._forgive(now - seen - interval)
+                seen = now
+        finally:
+            for child in self._children():
+                child.kill()
+                child.wait()
+            self._sockets.close()
+            self._pid_file.remove()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, act in {
+            signal.SIGINT: self._on_stop,
+            signal.SIGTERM: self._on_stop,
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR1: self._reopen,
+            signal.SIGUSR2: self._succeed,
+            signal.SIGTTIN: lambda: self._resize(+1),
+            signal.SIGTTOU: lambda: self._resize(-1),
+            signal.SIGCHLD: lambda: None,
+        }.items():
+            loop.add_signal_handler(number, self._on_signal, act)
+
+    def _on_signal(self, act: Callable[[], object]) -> None:
+        act()
+        self._wake()
+
+    def _children(self) -> Iterator[Child]:
+        return (child for slot in self._slots for child in slot.children())
+
+    # What is known.
+
+    def _forgive(self, late: float) -> None:
+        """Take no offence at a silence in which this process did not run either."""
+        if late > BEAT:
+            for child in self._children():
+                child.heard += late
+
+    def _bury(self) -> None:
+        """Take note of the workers that have ended."""
+        for slot in self._slots:
+            for child in slot.children():
+                status = child.poll()
+                if status is not None:
+                    self._remove(slot, child, describe_end(status))
+
+    def _remove(self, slot: Slot, child: Child, end: str) -> None:
+        for other in self._slots:
+            other.lent_to.discard(child)
+        if child in slot.leaving:
+            slot.leaving.remove(child)
+            logger.debug("%s has ended (%s)", child, end)
+        elif child is slot.serving:
+            slot.serving = None
+            if not self._is_stopping:
+                logger.error("%s has ended (%s); starting another", child, end)
+        else:
+            slot.starting = None
+            if not self._is_stopping:
+                self._note_failure(slot, f"{child} could not start ({end})")
+
+    def _note_failure(self, slot: Slot, what: str) -> None:
+        """Decide what follows from a worker that has ended before it was ready."""
+        if not self._is_up:
+            self._failure = what
+            self._stop(is_replaced=False)
+            return
+        if self._is_reloading:
+            self._is_reloading = False
+            for child in self._children():
+                child.is_outdated = False
+            logger.error("%s; the reload is given up, and the workers before it stay", what)
+            self._tell_ready()
+            if slot.serving is not None:
+                return
+        slot.failures += 1
+        pause = min(_FIRST_PAUSE * 2 ** (slot.failures - 1), _LONGEST_PAUSE)
+        slot.retry_at = monotonic() + pause
+        logger.error("%s; the next try is in %g s", what, pause)
+
+    def _judge(self, child: Child) -> None:
+        """Look at a worker's deadlines."""
+        limits, now = self._config.workers, monotonic()
+        if child.deadline is not None:
+            if now >= child.deadline:
+                logger.error("%s does not end and is killed", child)
+                child.kill()
+        elif child.state is State.STARTING:
+            limit = limits.worker_start_timeout
+            if limit is not None and now - child.heard > limit:
+                logger.error("%s is not ready after %g s (worker_start_timeout)", child, limit)
+                child.abort()
+        elif child.is_lost(limits.worker_timeout):
+            logger.error(
+                "%s gives no sign for %g s (worker_timeout)", child, limits.worker_timeout or 0
+            )
+            child.abort()
+
+    # What follows.
+
+    def _settle(self) -> None:
+        """Take the next steps from what is to what should be."""
+        self._bury()
+        for child in self._children():
+            self._judge(child)
+        if self._successor is not None and self._successor.look():
+            self._hand_over()
+        if self._notifier.watchdog_interval is not None:
+            self._notifier.watchdog()
+        if self._is_stopping:
+            return
+        while len(self._slots) < self._size:
+            self._slots.append(Slot(len(self._slots)))
+        for slot in self._slots:
+            self._promote(slot)
+        for slot in self._slots[: self._size]:
+            self._fill(slot)
+        for slot in self._slots[self._size :]:
+            self._empty(slot)
+        for slot in self._slots:
+            self._lend(slot)
+        self._take_stock()
+
+    def _promote(self, slot: Slot) -> None:
+        """Let a worker that has become ready serve in the place of the one before."""
+        if slot.starting is None or slot.starting.state is not State.READY:
+            return
+        old, slot.serving, slot.starting = slot.serving, slot.starting, None
+        slot.failures = 0
+        logger.info("%s is ready", slot.serving)
+        if old is not None:
+            self._dismiss(slot, old)
+
+    def _dismiss(self, slot: Slot, child: Child) -> None:
+        slot.leaving.append(child)
+        child.dismiss(self._time_to_end(), is_replaced=True)
+
+    def _time_to_end(self) -> float | None:
+        """Return how long a worker may take to end, with all that it waits for."""
+        timeouts = self._config.timeouts
+        if timeouts.graceful_timeout is None or timeouts.lifespan_timeout is None:
+            return None
+        delay = timeouts.shutdown_delay
+        return delay + timeouts.graceful_timeout + timeouts.lifespan_timeout + _RESPITE
+
+    def _fill(self, slot: Slot) -> None:
+        """Start a worker where there is none, or where the present one is to be replaced."""
+        present = slot.serving
+        if slot.starting is not None or monotonic() < slot.retry_at:
+            return
+        if present is not None:
+            is_due = present.is_outdated or present.wish is not None
+            is_busy = any(each.serving and each.starting for each in self._slots)  # one at a time
+            if not is_due or is_busy or len(slot.leaving) >= _MAX_LEAVING:
+                return
+            logger.info("%s is replaced (%s)", present, present.wish or "reload")
+        # What has been checked once is not checked again, unless it has changed since.
+        is_checked = not (self._is_reloading and present is not None)
+        try:
+            slot.starting = Child(
+                self._command,
+                slot.number,
+                self._sockets.of(slot.number),
+                self._wake,
+                is_checked=is_checked,
+            )
+        except OSError as error:
+            self._note_failure(slot, f"Worker {slot.number + 1} could not be started ({error})")
+
+    def _empty(self, slot: Slot) -> None:
+        """Let a slot's workers leave for good. Its sockets stay, and are everyone's."""
+        for child in (slot.serving, slot.starting):
+            if child is not None:
+                self._dismiss(slot, child)
+        slot.serving = slot.starting = None
+
+    def _lend(self, slot: Slot) -> None:
+        """Let all others accept on the sockets of a slot without a worker that does."""
+        sockets = self._sockets.by_slot[slot.number]
+        owner = slot.serving
+        if owner is not None and not owner.is_silent:
+            for child in slot.lent_to:
+                child.leave(slot.number)
+            slot.lent_to.clear()
+            return
+        others = [each.serving for each in self._slots if each is not slot] if sockets else []
+        for other in others:
+            if other is None or other.is_silent or other in slot.lent_to:
+                continue
+            if other.take(slot.number, sockets):
+                slot.lent_to.add(other)
+
+    def _take_stock(self) -> None:
+        """Say when all are ready, at first or after a reload."""
+        present = [slot.serving for slot in self._slots[: self._size]]
+        if self._is_reloading and not any(child and child.is_outdated for child in present):
+            self._is_reloading = False
+            logger.info("The reload is complete")
+            self._tell_ready()
+        if self._is_up or not all(present):
+            return
+        self._is_up = True
+        self._pid_file.write()
+        if self._predecessor is not None:
+            self._predecessor.take_over()
+        if self._announce is not None:
+            self._announce(self._sockets.descriptions)
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        where = ", ".join(self._sockets.descriptions)
+        self._notifier.ready(f"{self._size} workers on {where}")
+
+    # What is wanted.
+
+    def _on_stop(self) -> None:
+        self._stop(is_replaced=False)
+
+    def _stop(self, *, is_replaced: bool) -> None:
+        """Let every worker finish; asked again, let them end now."""
+        if not self._is_stopping:
+            self._is_stopping = True
+            logger.info("Stopping: waiting for the workers")
+            if self._successor is not None and not is_replaced:
+                self._successor.stop()
+            if not is_replaced:
+                self._notifier.stopping()
+        delay = 0 if is_replaced else self._config.timeouts.shutdown_delay
+        asyncio.get_running_loop().call_later(delay, self._sockets.close)
+        for child in self._children():
+            child.dismiss(self._time_to_end(), is_replaced=is_replaced)
+
+    def _reload(self) -> None:
+        """Replace every worker, one after the other."""
+        if self._is_stopping:
+            return
+        logger.info("SIGHUP: replacing the workers, one after the other")
+        self._is_reloading = True
+        self._notifier.reloading()
+        for child in self._children():
+            child.is_outdated = True
+        for slot in self._slots:
+            slot.retry_at = 0.0  # whatever was wrong may be mended
+
+    def _resize(self, change: int) -> None:
+        """Have one worker more, or less."""
+        if self._is_stopping:
+            return
+        size = max(1, self._size + change)
+        try:
+            self._sockets.grow(size)
+        except ListenError as error:
+            logger.error("There is no room for another worker: %s", error)
+            return
+        self._size = size
+        logger.info("%d workers from now on", size)
+
+    def _reopen(self) -> None:
+        """Let every process open its log files again."""
+        if self._on_reopen is not None:
+            self._on_reopen()
+        for child in self._children():
+            if child.state is not State.STARTING:  # it could not bear the signal yet
+                child.send_signal(signal.SIGUSR1)
+
+    def _succeed(self) -> None:
+        """Start another supervisor, of the code and the configuration as they are now."""
+        if self._is_stopping or self._successor is not None or not self._is_up:
+            logger.warning("SIGUSR2: this supervisor is starting, being replaced, or stopping")
+            return
+        limit = self._config.workers.worker_start_timeout
+        try:
+            self._successor = Successor(self._command, self._sockets, limit, self._wake)
+        except OSError as error:
+            logger.error("No other supervisor could be started: %s", error)
+
+    def _hand_over(self) -> None:
+        """Leave, or stay, as the other supervisor is ready or has ended."""
+        successor, self._successor = self._successor, None
+        if successor is not None and successor.status is None:
+            self._notifier.hand_over(successor.pid)
+            self._stop(is_replaced=True)
