@@ -38,6 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
         *("bound_socket", "unix_sockets", "listeners", "descriptors", "pid_file"),
+        "accepting",
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
         *("tls", "tls_extension", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import endpoints
+from .accepting import AcceptingListener, ProxyListener
 from .addresses import TrustedPeers
 from .bound_socket import BoundSocket
 from .certificates import Certificates
@@ -147,9 +148,10 @@ class Listeners:
             encryption = self._certificates.encryption
         listener: endpoints.NativeListener
         if bound.proxy_protocol == "off":
-            listener = endpoints.SocketListener(bound, encryption)
+            listen = AcceptingListener if bound.is_contended else endpoints.SocketListener
+            listener = listen(bound, encryption)
         else:
-            listener = endpoints.ProxyListener(
+            listener = ProxyListener(
                 bound,
                 bound.proxy_protocol,
                 TrustedPeers(self._config.proxy.trusted_proxies),

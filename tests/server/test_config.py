@@ -20,6 +20,7 @@ from django_daphne.server import (
     resolution,
     sources,
     tls_config,
+    worker_config,
 )
 from django_daphne.server.config import (
     GROUPS,
@@ -115,7 +116,7 @@ class FieldTests(unittest.TestCase):
     def test_imports(self):
         """The reader of these modules needs to know the standard library alone."""
         modules: list[ModuleType] = [addresses, config, consistency, options, protocol_config]
-        modules += [resolution, sources, tls_config]
+        modules += [resolution, sources, tls_config, worker_config]
         for module in modules:
             tree = ast.parse(inspect.getsource(module))
             names = {

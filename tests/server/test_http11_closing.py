@@ -289,11 +289,39 @@ class DrainTests(WireTestCase):
         client.server.call(client.connection.drain)
 
     def test_idle(self):
-        """The client is idle between two requests and is closed."""
+        """The client has been idle for a while and is closed."""
+        client, call = self.begin(GET)
+        call.answer()
+        client.read()
+        client.server.wait(1)
+        self.drain(client)
+        self.assert_ends(client)
+
+    def test_busy(self):
+        """The client asks all the time: its next request is on its way, and is served."""
+        puppet = Puppet()
+        client = self.connect(puppet)
+        client.send(GET)
+        puppet.calls[0].answer()
+        client.responses()
+        client.server.wait(0.9)
+        self.drain(client)
+        client.server.wait(0.4)
+        client.send(GET)
+        puppet.calls[1].answer()
+        (response,) = client.responses()
+        self.assertEqual(response.headers[b"connection"], b"close")
+        self.assert_ends(client)
+
+    def test_busy_until_now(self):
+        """The client has asked until now, and does not ask any more."""
         client, call = self.begin(GET)
         call.answer()
         client.read()
         self.drain(client)
+        client.server.wait(0.4)
+        self.assert_open(client)
+        client.server.wait(0.1 + RESOLUTION)
         self.assert_ends(client)
 
     def test_pipelined(self):
@@ -346,13 +374,16 @@ class DrainTests(WireTestCase):
         self.assert_ends(client)
 
     def test_inside_the_answer(self):
-        """The client's answer has begun and cannot say that it is the last; it is."""
+        """The client's answer has begun and cannot say that it is the last; so one may follow."""
         client, call = self.begin(GET)
         call.start()
         call.body(b"hel", more=True)
         self.drain(client)
         call.body(b"lo")
         self.assertEqual(client.responses()[0].body, b"hello")
+        client.server.wait(0.4)
+        self.assert_open(client)
+        client.server.wait(0.1 + RESOLUTION)
         self.assert_ends(client)
 
     def test_half_a_head(self):

@@ -18,9 +18,10 @@ from typing import Any
 from django.test import SimpleTestCase, tag
 
 from django_daphne.server import ConfigurationError, Server, ServerConfig
+from django_daphne.server.accepting import ProxyListener
 from django_daphne.server.addresses import TrustedPeers
 from django_daphne.server.config import ListenConfig
-from django_daphne.server.endpoints import Listener, ProxyListener
+from django_daphne.server.endpoints import Listener
 from django_daphne.server.resolution import resolve
 from django_daphne.server.sockets import bind
 from django_daphne.server.types import Scope

@@ -21,7 +21,7 @@ from unittest import SkipTest, mock
 
 from django.test import SimpleTestCase
 
-from django_daphne.server import ListenError, ServerConfig, sockets
+from django_daphne.server import ListenError, ServerConfig, unix_sockets
 from django_daphne.server.bound_socket import BoundSocket
 from django_daphne.server.config import ListenConfig
 from django_daphne.server.sockets import bind
@@ -349,7 +349,7 @@ class StarterTests(UnixTestCase):
         listen = ListenConfig(unix_socket=str(self.path))
         barrier = threading.Barrier(3)
         refusal = f"Couldn't listen on unix socket {self.path}: a server answers on it."
-        with mock.patch.multiple(sockets, _LOCK_INTERVAL=0, _LOCK_TIMEOUT=PATIENCE):
+        with mock.patch.multiple(unix_sockets, _LOCK_INTERVAL=0, _LOCK_TIMEOUT=PATIENCE):
             for number in range(200):
                 won: list[BoundSocket] = []
                 lost: list[str] = []
@@ -387,7 +387,7 @@ class StarterTests(UnixTestCase):
     def test_locked_for_ever(self):
         """Somebody holds the lock and does not give it back; the server starts in the end."""
         self.lock()
-        with mock.patch.object(sockets, "_LOCK_TIMEOUT", 0.02):
+        with mock.patch.object(unix_sockets, "_LOCK_TIMEOUT", 0.02):
             self.listen()
         reach(self.path)
 

@@ -40,8 +40,6 @@ from .wire import OPEN, Wire
 
 # Requests started before other connections get their turn.
 _MAX_STARTS: Final = 16
-# Seconds that a client has for its first request when the server stops.
-_FIRST_REQUEST_TIMEOUT: Final = 0.5
 
 
 class Reading(enum.Enum):
@@ -141,9 +139,7 @@ class HTTP11:
     def drain(self) -> None:
         """Finish the exchange that is under way, or is about to be on a new connection; close."""
         self._draining = self.is_unusual = True
-        if self.is_idle and self._head_is_timed:
-            self._deadlines.start("first", _FIRST_REQUEST_TIMEOUT, self.idle_timed_out)
-        elif self.is_idle:
+        if self.is_idle and not self._idleness.end(self._head_is_timed):
             self._close_soon()
 
     # The request.
@@ -329,7 +325,7 @@ class HTTP11:
         if self._eof:
             self._wire.close()
         elif self._draining and idle:
-            self._close_soon()
+            self._idleness.end(True)
         elif not idle:
             # Once for the whole head: a client that sends a byte at a time gains nothing.
             if not self._head_is_timed:

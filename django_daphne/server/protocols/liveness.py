@@ -7,9 +7,14 @@ So what happens often, a read or the end of a response, costs a note of the time
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from .deadlines import Deadlines
+
+# Seconds that a client has for one more request when the server stops; and since its last one was
+# answered, within which another may be on its way.
+_LAST_REQUEST_TIMEOUT: Final = 0.5
+_RECENT: Final = 1.0
 
 
 class PingOwner(Protocol):
@@ -117,6 +122,17 @@ class Idleness:
         if not self._is_timed:
             self._is_timed = True
             self._deadlines.start("keep-alive", self._timeout, self._timed_out)
+
+    def end(self, is_new: bool) -> bool:
+        """End the connection in a moment, if a request may be on its way; tell whether.
+
+        One is, where ``is_new`` says that there was none yet, or the last one was answered just
+        now. The answer to it can say that the connection ends.
+        """
+        if not is_new and self._now() - self._since >= _RECENT:
+            return False
+        self._deadlines.start("last", _LAST_REQUEST_TIMEOUT, self._owner.idle_timed_out)
+        return True
 
     def _timed_out(self) -> None:
         """End a connection that has been idle for so long; look again later at another."""

@@ -6,6 +6,7 @@ import enum
 import re
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -20,6 +21,8 @@ BEAT: Final = 1.0
 _SILENCE: Final = 3 * BEAT
 # Seconds from SIGABRT, at which a worker says where it hangs, to SIGKILL.
 _LAST_WORDS: Final = 2.0
+# Seconds that cancelled tasks and the application's shutdown have when there is no time left.
+_HURRY: Final = 10.0
 
 
 class State(enum.Enum):
@@ -108,15 +111,23 @@ class Child:
     def dismiss(self, timeout: float | None, *, is_replaced: bool) -> None:
         """Let it finish what it is doing, and end it after so many seconds.
 
-        ``is_replaced`` says that others go on in its place. Called again, it is to end at once.
+        ``is_replaced`` says that others go on in its place.
         """
+        self._stop(is_replaced)
+        if timeout is not None:
+            self.deadline = monotonic() + timeout
+
+    def hurry(self) -> None:
+        """Let it end at once, after it was dismissed."""
+        self._stop(False)
+        self.deadline = monotonic() + (0.0 if self.is_silent else _HURRY)
+
+    def _stop(self, is_replaced: bool) -> None:
         if self.state is State.STARTING:
             self._process.terminate()  # it may not listen yet
         else:
             self._channel.send({"order": "stop", "is_replaced": is_replaced})
         self.state = State.LEAVING
-        if timeout is not None and self.deadline is None:
-            self.deadline = monotonic() + timeout
 
     def abort(self) -> None:
         """End it although it does not hear, but let it say first where it hangs."""
@@ -146,6 +157,23 @@ class Child:
             self.state = State.READY
         if (self.state, self.wish) != before:
             self._on_change()
+
+
+@dataclass
+class Slot:
+    """A place for a worker: the one that serves, and the one that is to take its place."""
+
+    number: int
+    serving: Child | None = None
+    starting: Child | None = None
+    leaving: list[Child] = field(default_factory=list)
+    failures: int = 0
+    retry_at: float = 0.0
+    lent_to: set[Child] = field(default_factory=set)
+
+    def children(self) -> list[Child]:
+        """Return all that live, or have not been seen to end."""
+        return [each for each in (self.serving, self.starting, *self.leaving) if each is not None]
 
 
 def _is_traced(pid: int) -> bool:

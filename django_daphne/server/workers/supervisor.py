@@ -17,7 +17,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -25,7 +24,7 @@ from ..config import ServerConfig
 from ..exceptions import ListenError, WorkerFailure
 from ..pid_file import PidFile
 from ..systemd import Notifier
-from .child import BEAT, Child, State
+from .child import BEAT, Child, Slot, State
 from .command import Command, describe_end
 from .slots import Slots
 from .succession import Predecessor, Successor
@@ -39,23 +38,6 @@ _LONGEST_PAUSE: Final = 30.0
 _RESPITE: Final = 15.0
 # Workers of a slot that finish what they are doing. With more of them a replacement waits.
 _MAX_LEAVING: Final = 3
-
-
-@dataclass
-class Slot:
-    """A place for a worker: the one that serves, and the one that is to take its place."""
-
-    number: int
-    serving: Child | None = None
-    starting: Child | None = None
-    leaving: list[Child] = field(default_factory=list)
-    failures: int = 0
-    retry_at: float = 0.0
-    lent_to: set[Child] = field(default_factory=set)
-
-    def children(self) -> list[Child]:
-        """Return all that live, or have not been seen to end."""
-        return [each for each in (self.serving, self.starting, *self.leaving) if each is not None]
 
 
 class Supervisor:
@@ -343,17 +325,21 @@ class Supervisor:
 
     def _stop(self, *, is_replaced: bool) -> None:
         """Let every worker finish; asked again, let them end now."""
-        if not self._is_stopping:
-            self._is_stopping = True
-            logger.info("Stopping: waiting for the workers")
-            if self._successor is not None and not is_replaced:
+        if self._is_stopping:
+            for child in self._children():
+                child.hurry()
+            return
+        self._is_stopping = True
+        logger.info("Stopping: waiting for the workers")
+        if not is_replaced:
+            self._notifier.stopping()
+            if self._successor is not None:
                 self._successor.stop()
-            if not is_replaced:
-                self._notifier.stopping()
         delay = 0 if is_replaced else self._config.timeouts.shutdown_delay
         asyncio.get_running_loop().call_later(delay, self._sockets.close)
         for child in self._children():
-            child.dismiss(self._time_to_end(), is_replaced=is_replaced)
+            if child.state is not State.LEAVING:
+                child.dismiss(self._time_to_end(), is_replaced=is_replaced)
 
     def _reload(self) -> None:
         """Replace every worker, one after the other."""
