@@ -198,7 +198,8 @@ class Hop:
                 fate = "its view is cancelled" if self._awaited else "its view goes on to its end"
             duration = time.monotonic() - self._began
             method, path = self._scope["method"], self._scope["path"]
-            logger.info("The client of %s %a left after %.1f s; %s", method, path, duration, fate)
+            text = "%s %a is over after %.1f s: the client left, or the server stops; %s"
+            logger.info(text, method, path, duration, fate)
             self._abandon()
             self._take(GONE)
 

@@ -50,7 +50,8 @@ class DevelopmentProcess(ServerProcess):
         in_main_thread = threading.current_thread() is threading.main_thread()
         super().__init__(
             application,
-            config.replace(shutdown_delay=0),  # nobody balances the load of a developer
+            # Nobody balances the load of a developer, or wants to wait for it.
+            config.replace(shutdown_delay=0, graceful_share=0),
             announce=self._begin,
             handle_signals=in_main_thread,
             **options,

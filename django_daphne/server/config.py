@@ -229,6 +229,15 @@ class TimeoutConfig(Group, title="Timeouts"):
     graceful_timeout: float | None = timeout(
         30, "The wait for running requests when the server stops.", "they are cancelled", minimum=0
     )
+    graceful_share: float = option(
+        0.5,
+        help="The share of --graceful-timeout after which streams and WebSockets are told that the"
+        " server stops; for as long they go on.",
+        outcome="streams get http.disconnect, WebSockets are closed with 1012",
+        unit="share",
+        minimum=0,
+        maximum=1,
+    )
     shutdown_delay: float = option(
         0,
         help="The time for which a server that has been told to stop accepts requests as before,"

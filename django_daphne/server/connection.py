@@ -282,6 +282,10 @@ class Connection(Protocol):
         self._is_draining = True
         self._protocol.drain()
 
+    def end_streams(self) -> None:
+        """Ask for the end of what has none by itself: streams and WebSockets."""
+        self._protocol.end_streams()
+
     def abort(self) -> None:
         """Reset the connection."""
         self.transport.abort()

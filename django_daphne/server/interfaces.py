@@ -176,6 +176,9 @@ class HTTPCycle(Protocol):
     def disconnected(self) -> None:
         """Take note that the client left, or that the server gave the exchange up."""
 
+    def stopping(self) -> None:
+        """Take note that the server stops, and wants an end of what may have none."""
+
     def pause_sending(self) -> None: ...
 
     def resume_sending(self) -> None: ...
@@ -343,6 +346,9 @@ class ConnectionProtocol(Protocol):
 
     def drain(self) -> None:
         """Finish what is under way, then close."""
+
+    def end_streams(self) -> None:
+        """Ask for an end of what has none by itself; more than once, if need be."""
 
 
 class Admission(Protocol):

@@ -233,6 +233,11 @@ class MemoryServer(ManualLoop):
         for connection in list(self.context.connections):
             self.call(connection.drain)
 
+    def end_streams(self) -> None:
+        """Ask for the end of streams and WebSockets, as such a server does after a while."""
+        for connection in list(self.context.connections):
+            self.call(connection.end_streams)
+
     def close(self) -> None:
         """Reset every connection, then stop the application.
 

@@ -34,6 +34,8 @@ logger = logging.getLogger("django_daphne.server")
 _TURNS_TO_ACCEPT: Final = 6
 # Seconds that TLS handshakes have which have begun when the server stops: few of them take longer.
 _HANDSHAKE_TIME: Final = 0.1
+# Seconds between two calls for an end of streams.
+_REMINDER: Final = 1.0
 # Seconds between two log lines that say connections are refused.
 _REFUSAL_LOG_INTERVAL: Final = 10.0
 
@@ -203,8 +205,9 @@ class Server:
 
         All of it begins after ``shutdown_delay``. What is still running after ``graceful_timeout``
         seconds (None waits for ever), or after ``hurry``, is cancelled and its connection reset.
-        ``is_replaced`` says that another process is on the same addresses already: there is no
-        delay then, and the server stays healthy.
+        Streams and WebSockets are told when ``graceful_share`` of that time is over, without a
+        limit at once. ``is_replaced`` says that another process is on the same addresses already:
+        there is no delay then, and the server stays healthy.
         """
         if self._health is not None:
             self._health.is_stopping = not is_replaced
@@ -217,10 +220,18 @@ class Server:
         context = self._context
         for connection in list(context.connections):
             connection.drain()
+        notice = (graceful_timeout or 0.0) * self._config.timeouts.graceful_share
+        if not notice:
+            self._end_streams()
         try:
             async with asyncio.timeout(graceful_timeout):
                 await self._meet_latecomers()
-                await self._finish_requests()
+                await self._finish_requests(notice)
+                while context.tasks or context.connections:
+                    self._end_streams()
+                    if self._hurried.is_set():
+                        break
+                    await self._finish_requests(_REMINDER)  # others may have begun meanwhile
         except TimeoutError:
             logger.info("The graceful time is over; %d connections", len(context.connections))
         self._is_closed = True
@@ -244,19 +255,26 @@ class Server:
         for _ in range(_TURNS_TO_ACCEPT):
             await asyncio.sleep(0)
 
-    async def _finish_requests(self) -> None:
-        """Return when no request is running and every answer has left, or when hurried."""
+    def _end_streams(self) -> None:
+        for connection in list(self._context.connections):
+            connection.end_streams()
+
+    async def _finish_requests(self, timeout: float) -> None:
+        """Return when no request is running and every answer has left, when hurried, or in time."""
         context = self._context
         hurried = asyncio.ensure_future(self._hurried.wait())
         try:
-            while not hurried.done():
-                context.changed.clear()  # before the look, or what ends behind it is missed
-                if not (context.tasks or context.connections):
-                    break
-                changed = asyncio.ensure_future(context.changed.wait())
-                try:
-                    await asyncio.wait((changed, hurried), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
+            async with asyncio.timeout(timeout):
+                while not hurried.done():
+                    context.changed.clear()  # before the look, or what ends behind it is missed
+                    if not (context.tasks or context.connections):
+                        break
+                    changed = asyncio.ensure_future(context.changed.wait())
+                    try:
+                        await asyncio.wait((changed, hurried), return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        changed.cancel()
+        except TimeoutError:
+            pass
         finally:
             hurried.cancel()

@@ -174,9 +174,11 @@ class DrainTests(TunnelTestCase):
     """The server stops."""
 
     def test_open(self):
-        """The client is told 1012, and the connection ends behind its answer."""
+        """The client is told 1012 in the end, and the connection ends behind its answer."""
         client, answer, call = self.open()
         client.server.drain()
+        self.assertEqual(client.told(answer), [])
+        client.server.end_streams()
         self.assertEqual(client.told(answer), [GOING_AWAY])
         self.assertEqual(call.receive_now(), disconnect(1012))
         call.finish()
@@ -210,6 +212,7 @@ class DrainTests(TunnelTestCase):
         """The client does not answer the close frame: it is waited for linger_timeout."""
         client, answer, call = self.open(linger_timeout=5)
         client.server.drain()
+        client.server.end_streams()
         call.finish()
         client.wait(4)
         self.assertTrue(client.is_open)

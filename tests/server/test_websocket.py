@@ -315,7 +315,7 @@ class WritingTests(WebSocketTestCase):
 
         async def drain_it(send: Any) -> None:
             (connection,) = self.server.context.connections
-            connection.drain()
+            connection.end_streams()
             await asyncio.Event().wait()
 
         async def return_now(send: Any) -> None:

@@ -129,8 +129,9 @@ def take_all(call: Call) -> list[Message]:
 
 
 def drain(client: MemoryClient) -> None:
-    """Let the server come to an end."""
+    """Let the server come to an end, and not wait for WebSockets."""
     client.server.call(client.connection.drain)
+    client.server.call(client.connection.end_streams)
 
 
 def fill(client: MemoryClient, call: Call) -> None:

@@ -310,6 +310,7 @@ class ThreadTests(MemoryTestCase):
         with self.assertRaisesRegex(TimeoutError, r"b'zebra' in .*hello"):
             connection.read_until(b"zebra")
         server.loop.patience = patience
+        server.advance(1)
         server.drain()
         with self.assertRaisesRegex(EOFError, r"closed before b'zebra': .*hello"):
             connection.read_until(b"zebra")

@@ -66,6 +66,7 @@ class ApplicationCycle:
     _sent_in_a_row = 0
     _writable: asyncio.Event | None = None
     _disconnected = False
+    _is_stopping = False
     _on_disconnect: Callable[[], object] | None = None
 
     def __init__(
@@ -119,6 +120,14 @@ class ApplicationCycle:
         if self._task is not None and not self._task.done():
             self._context.cancel_later(self._task, self._name)
 
+    def stopping(self) -> None:
+        """Tell the application that it is to end, as if its client had left; it may still send."""
+        if not self._is_stopping and not self._state.is_over:
+            self._is_stopping = True
+            self._wake(self._readable)
+            if self._on_disconnect is not None:
+                asyncio.get_running_loop().call_soon(self._on_disconnect)
+
     def pause_sending(self) -> None:
         """Let ``send()`` wait."""
         self._sending_is_paused = True
@@ -141,7 +150,7 @@ class ApplicationCycle:
             body = self._body
             if body is not None and (body or self._body_is_complete):
                 return self._take_body(body)
-            if self._disconnected:
+            if self._disconnected or self._is_stopping:
                 return {"type": "http.disconnect"}
             if self._wants_continue:
                 self._wants_continue = False
@@ -169,7 +178,7 @@ class ApplicationCycle:
     def call_on_disconnect(self, call: Callable[[], object] | None) -> None:
         """Have a function called soon if the client leaves without its answer; None for no one."""
         self._on_disconnect = call
-        if call is not None and self._disconnected:
+        if call is not None and (self._disconnected or self._is_stopping):
             asyncio.get_running_loop().call_soon(call)
 
     async def send(self, message: Message) -> None:
@@ -348,7 +357,11 @@ class ApplicationCycle:
             self._failed(error)
         else:
             if self._state is not _COMPLETE and not (self._state.is_over or self._disconnected):
-                logger.error("Application returned without a complete response: %s", self._name())
+                if self._is_stopping:  # which it was asked to
+                    logger.info("Ended, because the server stops: %s", self._name())
+                else:
+                    text = "Application returned without a complete response: %s"
+                    logger.error(text, self._name())
                 self._answer_for_application()
 
     def _failed(self, error: BaseException) -> None:

@@ -122,6 +122,9 @@ class WebSocketCycle:
             self._stream.pause_reading()
         self._wake_reader()
 
+    def stopping(self) -> None:
+        """Go on: what answers a handshake is no stream."""
+
     def disconnected(self, code: int = _ABNORMAL, reason: str = "") -> None:
         """Wake the application, and see that it ends."""
         self._client_left = not self._is_closing

@@ -99,6 +99,13 @@ class Exchange(ABC):
             self._account(self.status or _CLIENT_LEFT)
         self.leave_cycle()
 
+    def end_stream(self) -> None:
+        """Ask for the end of a response that does not say how long it is."""
+        response = self._response
+        is_stream = self.state is SENDING and response is not None and response.is_endless
+        if is_stream and self.cycle is not None:
+            self.cycle.stopping()
+
     def end(self, status: int) -> None:
         """Take note of a complete response."""
         self.state = ENDED

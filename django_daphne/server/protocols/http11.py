@@ -140,7 +140,13 @@ class HTTP11:
         """Finish the exchange that is under way, or is about to be on a new connection; close."""
         self._draining = self.is_unusual = True
         if self.is_idle and not self._idleness.end(self._head_is_timed):
-            self._close_soon()
+            # Unless a request has come: the loop looks once more between the two calls.
+            self._context.call_soon(self._context.call_soon, self.idle_timed_out)
+
+    def end_streams(self) -> None:
+        """Ask for the end of a response that may have none."""
+        if self._exchange is not None:
+            self._exchange.end_stream()
 
     # The request.
 
@@ -333,10 +339,6 @@ class HTTP11:
                 self._deadlines.start("head", self._timeouts.header_timeout, self._head_timed_out)
         elif not self._head_is_timed:
             self._idleness.begin()
-
-    def _close_soon(self) -> None:
-        """Close, unless a request has come: the loop looks once more between the two calls."""
-        self._context.call_soon(self._context.call_soon, self.idle_timed_out)
 
     # Faults, and deadlines that have come.
 

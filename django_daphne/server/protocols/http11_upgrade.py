@@ -75,7 +75,7 @@ class UpgradableHTTP11(HTTP11):
         if self._eof:
             context.call_soon(websocket.eof_received)
         if self._draining:
-            context.call_soon(websocket.drain)
+            context.call_soon(websocket.end_streams)
         if self._reading_is_paused:
             self._transport.resume_reading()
         return websocket

@@ -134,12 +134,15 @@ class HTTP2:
         # What the client began before it could know is served; its answer says that it does.
         self.engine.ping(_DRAIN_PING)
         self._deadlines.start("drain", _DRAIN_TIMEOUT, self.refuse_streams)
+
+    def end_streams(self) -> None:
+        """Ask for the end of each stream that may have none."""
         for stream in list(self._streams.values()):
             if stream.cycle is not None:
-                self._drain_stream(stream)
+                self._end_stream(stream)
 
-    def _drain_stream(self, stream: HTTP2Stream) -> None:
-        """Let a stream that has no end of its own know; a request has one."""
+    def _end_stream(self, stream: HTTP2Stream) -> None:
+        stream.end_stream()
 
     def _say_last(self, stream_id: int, code: int) -> None:
         """Send GOAWAY; what it names as the last stream can only become lower (section 6.8)."""

@@ -83,12 +83,14 @@ class ExtendedHTTP2(HTTP2):
         if waiting.has_ended:
             context.call_soon(tunnel.websocket.eof_received)
         if self._is_draining:
-            context.call_soon(tunnel.websocket.drain)
+            context.call_soon(tunnel.stopping)
         return tunnel.websocket
 
-    def _drain_stream(self, stream: HTTP2Stream) -> None:
+    def _end_stream(self, stream: HTTP2Stream) -> None:
         if isinstance(stream.cycle, Tunnel):
-            stream.cycle.websocket.drain()
+            stream.cycle.stopping()
+        else:
+            super()._end_stream(stream)
 
 
 class _Waiting:
@@ -102,6 +104,7 @@ class _Waiting:
         self._is_waiting = True
         self.start = cycle.start
         self.disconnected = cycle.disconnected
+        self.stopping = cycle.stopping
         self.pause_sending = cycle.pause_sending
         self.resume_sending = cycle.resume_sending
 
@@ -165,6 +168,11 @@ class Tunnel:
         self._is_closed = True
         self.websocket.connection_lost()
         self._deadlines.cancel_all()
+
+    def stopping(self) -> None:
+        """Close, because the server stops."""
+        if not self._is_closed:
+            self.websocket.end_streams()
 
     def pause_sending(self) -> None:
         """Pass backpressure on."""

@@ -64,6 +64,11 @@ class Response(ABC, Generic[Piece]):
                     continue
             pieces.append(piece)
 
+    @property
+    def is_endless(self) -> bool:
+        """Tell whether nobody has said how long it is."""
+        return self._content_length is None
+
     def _new_piece(self, field: Header) -> Piece | None:
         """Return the piece of a field that is not known yet; None when it is not to be sent."""
         if type(field) is tuple and len(field) == 2 and self._content_length is None:

@@ -140,6 +140,9 @@ class WebSocket:
         self._cycle.resume_sending()
 
     def drain(self) -> None:
+        """Go on: a WebSocket has its end when ``end_streams`` says so."""
+
+    def end_streams(self) -> None:
         """Close, because the server stops."""
         self._say_close(SERVICE_RESTART)
 
