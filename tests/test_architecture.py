@@ -29,10 +29,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "tls_config",
             "consistency",
         ),
-        *("resolution", "headers"),
+        *("resolution", "headers", "request_id"),
     ),
     ("interfaces",),
-    ("access_formats", "access_log", "proxy_headers"),
+    ("access_formats", "access_log", "log_files", "proxy_headers"),
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),

@@ -35,6 +35,7 @@ from .exceptions import (
 from .interfaces import AccessRecord
 from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
+from .request_id import Trace, current_trace, handling, trace_id
 from .resolution import (
     Resolved,
     add_arguments,
@@ -114,6 +115,7 @@ __all__ = [
     "ServerProcess",
     "TLSConfig",
     "TimeoutConfig",
+    "Trace",
     "WebSocketConfig",
     "activated",
     "add_arguments",
@@ -123,10 +125,12 @@ __all__ = [
     "check_certificates",
     "client_name",
     "contradictions",
+    "current_trace",
     "describe",
     "find_foreign_reactor",
     "find_misfit",
     "forward_twisted_log",
+    "handling",
     "keep_what_is_loaded",
     "log_level",
     "loop_in_use",
@@ -141,6 +145,7 @@ __all__ = [
     "set_up_access_log",
     "start_reactor",
     "timeout",
+    "trace_id",
 ]
 
 

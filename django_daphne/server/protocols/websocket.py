@@ -305,6 +305,7 @@ class WebSocket:
                     headers=request.headers,
                     event="disconnected",
                     code=self._code,
+                    trace=request.trace,
                 )
             )
 
