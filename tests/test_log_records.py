@@ -22,7 +22,8 @@ from websockets.sync.client import connect
 from django_daphne.handlers import prepare
 from django_daphne.handlers.threaded import ThreadedASGIHandler
 from django_daphne.log_records import RequestIDFilter
-from django_daphne.server import handling
+from django_daphne.management.commands.runserver import Command
+from django_daphne.server import AccessRecord, handling
 from tests.handlers.support import HandlerTestCase
 from tests.support.processes import get
 from tests.support.server import PATIENCE, serve
@@ -118,7 +119,7 @@ class CaptureTestCase(SimpleTestCase):
         handler = logging.StreamHandler(self.stream)
         handler.setFormatter(logging.Formatter("%(request_id)s %(trace_id)s %(message)s"))
         handler.addFilter(RequestIDFilter())
-        for name in ("site", "django.request"):
+        for name in ("site", "django.request", "django.channels.server"):
             each = logging.getLogger(name)
             before = each.level, each.propagate
             each.addHandler(handler)
@@ -222,6 +223,22 @@ class FilterTests(CaptureTestCase):
                 self.assertTrue(RequestIDFilter().filter(record))
             names = ("request_id", "trace_id", "traceparent")
             self.assertEqual(tuple(vars(record)[name] for name in names), expected)
+
+    def test_runserver(self) -> None:
+        """The developer's console tells of a request whose client has left, under its id."""
+        access = AccessRecord(
+            client=None,
+            method="GET",
+            target=b"/",
+            http_version="1.1",
+            status=499,
+            size=0,
+            duration=0,
+            headers=[],
+            trace={"request_id": "a", "traceparent": TRACEPARENT, "tracestate": None},
+        )
+        Command(no_color=True).log_access(access)
+        self.assert_logged("a", "HTTP GET / 499 [0.000, None, 0 B, h1]")
 
     @contextmanager
     def root(self) -> Any:
