@@ -76,7 +76,10 @@ def trace_id(trace: Trace) -> str:
 
 def make_trace() -> Trace:
     """Return the trace of a request that nobody has named: its id is that of its trace."""
-    request_id = _bits(128).to_bytes(16).hex()
+    try:
+        request_id = _ids.pop()
+    except IndexError:
+        request_id = _more_ids()
     # The parent's id needs bits of its own no more than the trace's does; they would cost most.
     return {
         "request_id": request_id,
@@ -133,9 +136,23 @@ def _read_state(headers: Sequence[Header]) -> str | None:
     return state.decode("ascii") if _STATE.fullmatch(state) is not None else None
 
 
+def _more_ids() -> str:
+    """Return an id, and have more ready: made together, each takes a third of the time."""
+    digits = _random.randbytes(16 * _BATCH).hex()
+    _ids.extend([digits[start : start + 32] for start in range(32, len(digits), 32)])
+    return digits[:32]
+
+
+def _begin_anew() -> None:
+    """Forget, in a process that was forked, what the other one will use."""
+    _ids.clear()
+    _random.seed()
+
+
+_BATCH: Final = 64
+_ids: Final[list[str]] = []
 # Not the module's own: a project may give that a seed, and then ids would come again.
 _random: Final = Random()  # noqa: S311 - an id is no secret
-_bits: Final = _random.getrandbits
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
+    os.register_at_fork(after_in_child=_begin_anew)
