@@ -30,10 +30,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "worker_config",
             "consistency",
         ),
-        *("resolution", "headers"),
+        *("resolution", "headers", "request_id"),
     ),
     ("interfaces",),
-    ("access_formats", "access_log", "proxy_headers"),
+    ("access_formats", "access_log", "log_files", "proxy_headers"),
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),

@@ -36,6 +36,7 @@ from .exceptions import (
 from .interfaces import AccessRecord
 from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
+from .request_id import Trace, current_trace, handling, trace_id
 from .resolution import (
     Resolved,
     add_arguments,
@@ -122,6 +123,7 @@ __all__ = [
     "ServerProcess",
     "TLSConfig",
     "TimeoutConfig",
+    "Trace",
     "WebSocketConfig",
     "WorkerConfig",
     "WorkerFailure",
@@ -133,11 +135,13 @@ __all__ = [
     "check_certificates",
     "client_name",
     "contradictions",
+    "current_trace",
     "describe",
     "find_foreign_reactor",
     "find_misfit",
     "forward_twisted_log",
     "get_worker",
+    "handling",
     "keep_what_is_loaded",
     "log_level",
     "loop_in_use",
@@ -153,6 +157,7 @@ __all__ = [
     "start_reactor",
     "supervise",
     "timeout",
+    "trace_id",
 ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from .interfaces import AccessRecord
+from .request_id import Trace, make_trace, trace_id
 
 # What a terminal or a log reader would act on, and the quote that ends a field (CVE-2020-7694).
 _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
@@ -47,18 +47,17 @@ def client_name(record: AccessRecord) -> str | None:
 class Entry:
     """A finished request on its way into the log. What no line needs is not made.
 
-    ``time`` is when it ended, in seconds since 1970. ``request_id`` has 32 hexadecimal digits.
+    ``time`` is when it ended, in seconds since 1970.
     """
 
-    def __init__(self, record: AccessRecord, time: float, request_id: str = "") -> None:
-        """Take a record, and an id for one that has none."""
+    def __init__(self, record: AccessRecord, time: float) -> None:
         self.record = record
         self.time = time
-        self._request_id = request_id
 
     @cached_property
-    def request_id(self) -> str:
-        return self._request_id or secrets.token_hex(16)
+    def trace(self) -> Trace:
+        """Return what names the request; made here for one that nobody has named."""
+        return self.record.trace or make_trace()
 
     def header(self, name: bytes) -> bytes | None:
         """Return a header of the request, the last one of several, None without one."""
@@ -82,7 +81,9 @@ class Entry:
             "code": record.code,
             "size": record.size,
             "duration": record.duration,
-            "request_id": self.request_id,
+            "request_id": self.trace["request_id"],
+            "trace_id": trace_id(self.trace),
+            "traceparent": self.trace["traceparent"],
             "referer": None if referer is None else printable(referer),
             "user_agent": None if user_agent is None else printable(user_agent),
         }
@@ -126,7 +127,7 @@ def combined_line(entry: Entry) -> str:
 
 def extended_line(entry: Entry) -> str:
     """Return the combined line, the duration in seconds and the request's id."""
-    return f"{combined_line(entry)} {entry.record.duration:.6f} {entry.request_id}"
+    return f"{combined_line(entry)} {entry.record.duration:.6f} {entry.trace['request_id']}"
 
 
 def json_line(entry: Entry) -> str:
@@ -149,7 +150,9 @@ def json_line(entry: Entry) -> str:
             "code": record.code,
             "size": record.size,
             "duration": round(record.duration, 6),
-            "request_id": entry.request_id,
+            "request_id": entry.trace["request_id"],
+            "trace_id": trace_id(entry.trace),
+            "traceparent": entry.trace["traceparent"],
             "referer": _decoded(entry.header(b"referer")),
             "user_agent": _decoded(entry.header(b"user-agent")),
         }

@@ -34,8 +34,8 @@ class AccessLog:
     The record has level INFO and these attributes: ``client`` ("host:port" or None), ``method``,
     ``target``, ``http_version``, ``event`` ("complete", or what happened to a WebSocket),
     ``status``, ``code`` (a WebSocket's), ``size`` (bytes of body), ``duration`` (seconds),
-    ``request_id`` (32 hexadecimal digits, made for the record), ``referer`` and ``user_agent``
-    (None where not sent). What the client wrote is escaped by `printable`.
+    ``request_id``, ``trace_id`` and ``traceparent`` (see `request_id`), ``referer`` and
+    ``user_agent`` (None where not sent). What the client wrote is escaped by `printable`.
     """
 
     def __init__(self, format_name: str, handler: _LineHandler | None = None) -> None:
@@ -80,21 +80,26 @@ def set_up_access_log(config: ServerConfig, default: TextIO | None) -> AccessLog
     path, format_name = config.logging.access_log, config.logging.access_log_format
     if path is None and _is_configured():
         return AccessLog(format_name)
-    file = None if path is None or path == "-" else _open(path)
-    stream = file or (default if path is None else sys.stdout)
+    place = None if path is None or path == "-" else Path(path)
+    stream = _open(place) if place is not None else default if path is None else sys.stdout
     if stream is None:
         return None
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(line_buffering=True)  # else it would be filled in blocks
-    return AccessLog(format_name, _LineHandler(stream, closes=file is not None))
+    return AccessLog(format_name, _LineHandler(stream, place))
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes bare lines. The logger is its own, until ``uninstall`` gives it back as it was."""
+    """Writes bare lines. The logger is its own, until ``uninstall`` gives it back as it was.
 
-    def __init__(self, stream: TextIO, closes: bool) -> None:
+    ``path`` is that of a file that was opened for it.
+    """
+
+    def __init__(self, stream: TextIO, path: Path | None) -> None:
         super().__init__(stream)
-        self._closes = closes
+        if path is not None:  # as FileHandler has it: for who opens log files again
+            self.baseFilename = str(path.absolute())
+        self._closes = path is not None
         self._is_failing = False
         self._before = (logger.level, logger.propagate, logger.disabled)
         logger.addHandler(self)
@@ -149,9 +154,9 @@ def _is_configured() -> bool:
     return any(each.handlers or each.level or not each.propagate for each in loggers)
 
 
-def _open(path: str) -> TextIO:
+def _open(path: Path) -> TextIO:
     try:
-        return Path(path).open("a", encoding="utf-8")
+        return path.open("a", encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(
             f"--access-log {path}: cannot be written to ({error.strerror})."

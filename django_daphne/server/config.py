@@ -35,6 +35,14 @@ is_root_path = re.compile(r"(/(?!/)[^\x00-\x20\x7f?#\\]*(?<!/))?").fullmatch
 _is_path = re.compile(r"/[^\x00-\x20\x7f?#%]*").fullmatch
 _is_field_value = re.compile(r"(?!\s)[\t\x20-\x7e\xa0-\xff]*(?<!\s)").fullmatch
 
+# Headers whose meaning HTTP knows, which is never that of a request's id.
+_TAKEN_NAMES = frozenset(
+    (
+        *("connection", "content-length", "transfer-encoding", "upgrade", "date", "server"),
+        *("host", "forwarded", "cookie", "set-cookie", "traceparent", "tracestate"),
+    )
+)
+
 _FIELD_NAME: dict[str, Any] = {
     "rule": lambda name: _is_token(name) and name.lower() not in ("forwarded", "host"),
     "allowed": "the name of a header other than Host and Forwarded",
@@ -127,6 +135,11 @@ class HTTPConfig(Group, title="HTTP"):
         allowed='a path that begins with "/", without a query',
         none_means="no such path",
     )
+    request_id_response: bool = option(
+        False,
+        help="Name the request in a header of its response, that of --request-id-header; one of the"
+        " application's wins.",
+    )
 
 
 class ProxyConfig(Group, title="Proxies"):
@@ -159,6 +172,13 @@ class ProxyConfig(Group, title="Proxies"):
         help="The header with the client's port, with --proxy-headers.",
         none_means="the port behind the address, if it has one",
         **_FIELD_NAME,
+    )
+    request_id_header: str | None = option(
+        "X-Request-ID",
+        help="The header in which a trusted proxy names a request; other requests get an id here.",
+        rule=lambda name: _is_token(name) and name.lower() not in _TAKEN_NAMES,
+        allowed="the name of a header that means nothing else to HTTP",
+        none_means="every request gets its id here",
     )
 
 

@@ -39,6 +39,7 @@ from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
+from .request_id import DEFAULT_HEADER, Trace, TraceReader, make_trace
 from .types import ASGIApplication
 
 ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]
@@ -84,6 +85,10 @@ class ServerContext:
     wheel: DeadlineWheel = field(init=False)
     cycles: CycleContext = field(init=False)
     proxy_headers: ProxyHeaders = field(init=False)
+    traces: TraceReader = field(init=False)
+    # The request's fields that need a look.
+    noted: frozenset[bytes] = field(init=False)
+    id_header: bytes | None = None
     admission: RequestLimit | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
@@ -103,6 +108,11 @@ class ServerContext:
             max_queue=self.config.websocket.websocket_max_queue,
         )
         self.proxy_headers = ProxyHeaders(self.config.proxy)
+        id_header = self.config.proxy.request_id_header
+        self.traces = TraceReader(id_header)
+        self.noted = self.proxy_headers.names | self.traces.names
+        if self.config.http.request_id_response:
+            self.id_header = (id_header or DEFAULT_HEADER).encode("ascii")
         self.default_headers = DefaultHeaders(self.config.http.server_name, time.time)
 
     def serving(self, application: ASGIApplication) -> ServerContext:
@@ -185,6 +195,8 @@ class Connection(Protocol):
                 default_headers=context.default_headers,
                 admission=context.admission,
                 log_access=context.log_access,
+                trace=self._trace,
+                id_header=context.id_header,
             ),
             self.transport,
             self._deadlines,
@@ -260,20 +272,31 @@ class Connection(Protocol):
 
         Part of the hot path: the look for a proxy's headers costs what making a dict does.
         """
-        self._find_origin(head)
+        self._identify(head)
         return ApplicationCycle(self._context.cycles, self._scopes, head, stream)
 
     def _create_websocket_cycle(
         self, head: RequestHead, handshake: WebSocketHandshake
     ) -> WebSocketCycle:
-        self._find_origin(head)
+        self._identify(head)
         return WebSocketCycle(self._context.cycles, self._scopes, head, handshake)
 
-    def _find_origin(self, head: RequestHead) -> None:
-        proxy_headers = self._context.proxy_headers
+    def _identify(self, head: RequestHead) -> None:
+        """Find out where a request comes from, and what it is called."""
+        context = self._context
         head.origin = self._late_origin
-        if not proxy_headers.names.isdisjoint(dict(head.headers)):
-            head.origin = proxy_headers.read(head.headers, self._origin, self._is_trusted)
+        if context.noted.isdisjoint(dict(head.headers)):
+            head.trace = make_trace()
+            return
+        self._trace(head)
+        head.origin = context.proxy_headers.read(head.headers, self._origin, self._is_trusted)
+
+    def _trace(self, head: RequestHead) -> Trace:
+        """Return the trace of a request, for one that was refused, too."""
+        if head.trace is None:
+            read = self._context.traces.read
+            head.trace = read(head.headers) if self._is_trusted else make_trace()
+        return head.trace
 
     # The server's wishes.
 

@@ -29,7 +29,9 @@ HANDLED_FIELDS: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"date", b"server")
 )
 # Response fields that are different each time.
-ONE_TIME_FIELDS: Final = frozenset((b"set-cookie", b"location", b"etag", b"last-modified"))
+ONE_TIME_FIELDS: Final = frozenset(
+    (b"set-cookie", b"location", b"etag", b"last-modified", b"x-request-id")
+)
 VARYING_FIELDS: Final = HANDLED_FIELDS | ONE_TIME_FIELDS
 
 # What was checked before: the lower-case forms of names, and whole lines. Most responses of an

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from .request_id import Trace
 from .types import Address, Header, Headers
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ class RequestHead:
     ``target`` is what the client asked for, for the log; ``path`` and ``query`` are its parts, not
     decoded. ``headers`` have lower-case names and the order of the wire. ``has_body`` says whether
     the client announced a body that is not empty; its length is ``content_length``, None in chunks.
-    ``origin`` is None while it is the connection's. ``wants_websocket`` says that the client asked
-    for that protocol, which may still be a mistake.
+    ``origin`` is None while it is the connection's, ``trace`` until somebody asks for it.
+    ``wants_websocket`` says that the client asked for that protocol, which may be a mistake.
     """
 
     # One is made for each request. What most requests do not have is set where it is there.
@@ -132,6 +133,7 @@ class RequestHead:
     accepts_trailers = False
     wants_websocket = False
     origin: Origin | None = None
+    trace: Trace | None = None
 
     def __init__(
         self,
@@ -329,6 +331,7 @@ class AccessRecord:
     headers: Sequence[Header]
     event: Event = "complete"
     code: int | None = None
+    trace: Trace | None = None
 
 
 class ConnectionProtocol(Protocol):
@@ -378,7 +381,10 @@ class DefaultHeaders(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
-    """What a protocol knows of the world around its connection."""
+    """What a protocol knows of the world around its connection.
+
+    ``id_header`` is what every response names its request in, None where none does.
+    """
 
     config: ServerConfig
     clock: Clock
@@ -391,3 +397,5 @@ class ConnectionContext:
     default_headers: DefaultHeaders
     admission: Admission | None
     log_access: Callable[[AccessRecord], None] | None
+    trace: Callable[[RequestHead], Trace]
+    id_header: bytes | None

@@ -30,14 +30,11 @@ def run(application: Any, config: ServerConfig, **options: Any) -> None:
 
 
 def supervise(
-    config: ServerConfig,
-    *,
-    announce: Callable[[list[str]], object] | None = None,
-    on_reopen: Callable[[], object] | None = None,
+    config: ServerConfig, *, announce: Callable[[list[str]], object] | None = None
 ) -> None:
     """Let workers serve that run this process's own command, until SIGINT or SIGTERM.
 
-    See Supervisor for the options. Raises ConfigurationError, ListenError or WorkerFailure.
+    ``announce`` is Supervisor's. Raises ConfigurationError, ListenError or WorkerFailure.
     """
     slots = adopt_slots(config.listen) or Slots.bind(config.listen, activated(config))
     try:
@@ -45,4 +42,4 @@ def supervise(
     except ListenError:
         slots.close()
         raise
-    Supervisor(slots, config, announce=announce, on_reopen=on_reopen).run()
+    Supervisor(slots, config, announce=announce).run()

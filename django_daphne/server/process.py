@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from . import reactor
 from .config import ServerConfig
+from .log_files import reopen_log_files
 from .pid_file import PidFile
 from .server import Server
 from .systemd import Notifier, take_sockets
@@ -46,8 +47,8 @@ class ServerProcess:
         """Take what ``Server`` takes; ``announce`` is called when connections are accepted.
 
         With ``handle_signals`` the first SIGINT or SIGTERM stops gracefully and the second at
-        once, and SIGHUP reads the certificates again; ``run`` must then be called in the main
-        thread.
+        once, SIGHUP reads the certificates again and SIGUSR1 opens log files again; ``run`` must
+        then be called in the main thread.
         """
         self._application = application
         self._config = config
@@ -143,7 +144,8 @@ class ServerProcess:
                 loop.add_signal_handler(number, self._on_signal, number)
             if self.renews_on_hangup:
                 loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-                signals.append(signal.SIGHUP)
+                loop.add_signal_handler(signal.SIGUSR1, self._on_log_rotation)
+                signals += [signal.SIGHUP, signal.SIGUSR1]
         except NotImplementedError:  # Windows
             previous = {number: signal.signal(number, self._on_raw_signal) for number in signals}
 
@@ -178,6 +180,13 @@ class ServerProcess:
             await self._server.renew_certificates()
         finally:
             self._tell_ready()
+
+    @staticmethod
+    def _on_log_rotation() -> None:
+        if names := reopen_log_files():
+            logger.info("SIGUSR1: log files opened again: %s", ", ".join(names))
+        else:
+            logger.info("SIGUSR1: there are no log files to open again; nothing else is done")
 
     def _on_raw_signal(self, number: int, frame: object) -> None:
         self.received_signal = signal.Signals(number)

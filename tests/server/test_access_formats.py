@@ -13,11 +13,16 @@ from typing import Any
 
 from apachelogs import COMBINED, LogParser  # type: ignore[import-untyped]  # has no annotations
 
-from django_daphne.server import AccessRecord, client_name, printable
+from django_daphne.server import AccessRecord, Trace, client_name, printable
 from django_daphne.server.access_formats import LINES, Entry
 
 EXTENDED = f"{COMBINED} %{{duration}}n %{{request-id}}n"
 REQUEST_ID = "0123456789abcdef" * 2
+TRACE: Trace = {
+    "request_id": REQUEST_ID,
+    "traceparent": f"00-{'c' * 32}-{'d' * 16}-01",
+    "tracestate": None,
+}
 
 # What clients send who want another line, another field, another colour, or an error.
 HOSTILE = (
@@ -44,6 +49,7 @@ def record(**values: Any) -> AccessRecord:
         "size": 5,
         "duration": 0.25,
         "headers": [(b"host", b"example"), (b"referer", b"from"), (b"user-agent", b"agent")],
+        "trace": TRACE,
     }
     return AccessRecord(**ordinary | values)
 
@@ -62,7 +68,7 @@ class LineTestCase(unittest.TestCase):
 
     def line(self, name: str, item: AccessRecord | None = None, **values: Any) -> str:
         """Return a line of now, of a record or of values for one: one line for every reader."""
-        entry = Entry(item or record(**values), time.time(), REQUEST_ID)
+        entry = Entry(item or record(**values), time.time())
         line = LINES[name](entry)
         self.assertEqual(line.splitlines(), [line])
         self.assertNotRegex(line, "[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -204,6 +210,8 @@ class JSONTests(LineTestCase):
             "size": 5,
             "duration": 0.012345,
             "request_id": REQUEST_ID,
+            "trace_id": "c" * 32,
+            "traceparent": TRACE["traceparent"],
             "referer": "from",
             "user_agent": "agent",
         }
@@ -225,7 +233,7 @@ class JSONTests(LineTestCase):
                 field: text.decode("utf-8", "backslashreplace") for field, text in sent.items()
             }
             self.assertEqual({field: found[field] for field in sent}, texts)
-            self.assertEqual((len(found), found["status"]), (13, 200))
+            self.assertEqual((len(found), found["status"]), (15, 200))
 
 
 class FieldsTests(unittest.TestCase):
@@ -234,20 +242,20 @@ class FieldsTests(unittest.TestCase):
     def test_injection(self):
         """The client sends what such a formatter will write into a line."""
         for sent, item in hostile_records():
-            fields = Entry(item, 0, REQUEST_ID).fields()
+            fields = Entry(item, 0).fields()
             texts = {name: printable(value) for name, value in sent.items()}
             self.assertEqual({name: fields[name] for name in sent}, texts)
 
     def test_missing(self):
         """The client came over a unix socket and sent no headers."""
-        fields = Entry(record(client=None, headers=[]), 0, REQUEST_ID).fields()
+        fields = Entry(record(client=None, headers=[]), 0).fields()
         names = ("client", "referer", "user_agent")
         self.assertEqual([fields[name] for name in names], [None] * 3)
 
     def test_repeated(self):
         """The client names itself twice."""
         headers = [(b"user-agent", b"one"), (b"user-agent", b"two")]
-        fields = Entry(record(headers=headers), 0, REQUEST_ID).fields()
+        fields = Entry(record(headers=headers), 0).fields()
         self.assertEqual(fields["user_agent"], "two")
 
 
@@ -283,7 +291,7 @@ class TimeZoneTests(unittest.TestCase):
 
     def lines(self, moment: float) -> dict[str, str]:
         """Return the lines of all formats for a request that ended at this moment."""
-        entry = Entry(record(), moment, REQUEST_ID)
+        entry = Entry(record(), moment)
         return {name: make_line(entry) for name, make_line in LINES.items()}
 
     def test_table(self):

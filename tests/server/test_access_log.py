@@ -22,7 +22,7 @@ from django_daphne.server import (
     set_up_access_log,
 )
 from tests.compliance import CHUNKED, FIVE, POST, request
-from tests.server.test_access_formats import record
+from tests.server.test_access_formats import REQUEST_ID, TRACE, record
 from tests.support.memory import Puppet, WireTestCase
 from tests.support.wire import CLIENT
 
@@ -66,8 +66,7 @@ class RecordsOfLoggingTests(LogTestCase):
         (found,) = captured.records
         plain = vars(logging.makeLogRecord({"message": ""})).keys()
         extra = {name: value for name, value in vars(found).items() if name not in plain}
-        self.assertTrue(found.getMessage().endswith(f" 0.250000 {extra['request_id']}"))
-        self.assertRegex(extra.pop("request_id"), "^[0-9a-f]{32}$")
+        self.assertTrue(found.getMessage().endswith(f" 0.250000 {REQUEST_ID}"))
         expected = {
             "client": "192.0.2.1:40000",
             "method": "GET",
@@ -78,6 +77,9 @@ class RecordsOfLoggingTests(LogTestCase):
             "code": None,
             "size": 5,
             "duration": 0.25,
+            "request_id": REQUEST_ID,
+            "trace_id": "c" * 32,
+            "traceparent": TRACE["traceparent"],
             "referer": "from",
             "user_agent": "agent",
         }
@@ -86,11 +88,11 @@ class RecordsOfLoggingTests(LogTestCase):
         logging.getLogger().makeRecord("", 0, "", 0, "", (), None, extra=extra)
 
     def test_ids(self):
-        """The operator tells two equal requests apart."""
+        """The operator tells two equal requests apart that nobody has named."""
         stream = io.StringIO()
         log = self.set_up(stream, access_log_format="json")
-        log(record())
-        log(record())
+        log(record(trace=None))
+        log(record(trace=None))
         first, second = map(json.loads, stream.getvalue().splitlines())
         self.assertNotEqual(first["request_id"], second["request_id"])
 

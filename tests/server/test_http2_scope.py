@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 from django.test import tag
 
@@ -63,6 +64,7 @@ class ScopeTests(HTTP2TestCase):
                     "http.response.zerocopysend": {},
                     "http.response.trailers": {},
                     "http.response.early_hint": {},
+                    "django_daphne.trace": ANY,
                 },
             },
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from unittest.mock import ANY
 
 from django.test import tag
 
@@ -68,7 +69,7 @@ class HandshakeTests(TunnelTestCase):
                 "client": CLIENT,
                 "server": HOST,
                 "subprotocols": ["v2", "v1"],
-                "extensions": {"websocket.http.response": {}},
+                "extensions": {"websocket.http.response": {}, "django_daphne.trace": ANY},
             },
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 from django.test import tag
 
@@ -10,11 +11,12 @@ from tests.compliance import request
 from tests.support.memory import Puppet, WireTestCase
 from tests.support.wire import CLIENT, HOST
 
-EXTENSIONS: dict[str, dict[str, object]] = {
+EXTENSIONS: dict[str, object] = {
     "http.response.trailers": {},
     "http.response.early_hint": {},
     "http.response.pathsend": {},
     "http.response.zerocopysend": {},
+    "django_daphne.trace": ANY,
 }
 
 
@@ -87,6 +89,7 @@ class WholeScopeTests(ScopeTestCase):
                 "extensions": {
                     "http.response.pathsend": {},
                     "http.response.zerocopysend": {},
+                    "django_daphne.trace": ANY,
                 },
             },
         )

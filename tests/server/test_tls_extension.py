@@ -138,7 +138,9 @@ class ConnectionTests(ExtensionTestCase):
             scope = self.witness.scopes[-1]
             self.assertEqual(scope["scheme"], "wss")
             extensions = scope["extensions"]
-            self.assertEqual(extensions.keys(), {"websocket.http.response", "tls"})
+            self.assertEqual(
+                extensions.keys(), {"websocket.http.response", "django_daphne.trace", "tls"}
+            )
             self.assertEqual(extensions["tls"]["server_cert"], pem(self.own))
 
     def test_renewed(self):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import zlib
 from typing import Any
+from unittest.mock import ANY
 
 from django.test import tag
 
@@ -75,7 +76,7 @@ class ScopeTests(WebSocketTestCase):
                 "client": CLIENT,
                 "server": HOST,
                 "subprotocols": ["v2", "v1"],
-                "extensions": {"websocket.http.response": {}},
+                "extensions": {"websocket.http.response": {}, "django_daphne.trace": ANY},
             },
         )
 
@@ -106,7 +107,8 @@ class ScopeTests(WebSocketTestCase):
         first.scope["subprotocols"].append("x")
         _, second = self.ask(server)
         self.assertEqual(second.scope["state"], {"count": 1})
-        self.assertEqual(second.scope["extensions"], {"websocket.http.response": {}})
+        expected = {"websocket.http.response": {}, "django_daphne.trace": ANY}
+        self.assertEqual(second.scope["extensions"], expected)
         self.assertEqual(second.scope["subprotocols"], [])
 
     def test_double_callable(self):

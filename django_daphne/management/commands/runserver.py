@@ -32,6 +32,7 @@ from ...server import (
     ServerConfig,
     TimeoutConfig,
     WebSocketConfig,
+    handling,
 )
 from .. import console, https, inheritance
 from ..development_server import DevelopmentServer, bind_address, development_config
@@ -189,10 +190,11 @@ class Command(_next_runserver()):  # type: ignore[misc]  # known only when the a
 
     def log_access(self, record: AccessRecord) -> None:
         """Take a finished request, or an event of a WebSocket, from the server."""
-        if record.event == "complete":
-            self.log_action("http", "complete", console.http_details(record))
-        else:
-            self.log_action("websocket", record.event, console.websocket_details(record))
+        with handling(record.trace):
+            if record.event == "complete":
+                self.log_action("http", "complete", console.http_details(record))
+            else:
+                self.log_action("websocket", record.event, console.websocket_details(record))
 
     def log_action(self, protocol: str, action: str, details: Mapping[str, Any]) -> None:
         """Log what happened: ("http", "complete"), or ("websocket", an event of `AccessRecord`).

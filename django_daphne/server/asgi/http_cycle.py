@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import HTTPStream, RequestHead
+from ..request_id import current
 from ..types import Message
 from . import messages
 from .context import CycleContext
@@ -344,6 +345,7 @@ class ApplicationCycle:
 
     async def _run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
+        current.set(self._head.trace)
         try:
             await self._context.tasks.application(self._scope, self.receive, self.send)
         except asyncio.CancelledError as error:

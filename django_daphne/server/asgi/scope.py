@@ -7,12 +7,13 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ..interfaces import Origin, RequestHead
+from ..request_id import TRACE_EXTENSION
 from ..types import Scope
 
 ASGI_VERSION: Final = "3.0"
 HTTP_SPEC_VERSION: Final = "2.5"
 
-_EXTENSIONS: Final[dict[str, dict[str, object]]] = {
+_EXTENSIONS: Final[dict[str, object]] = {
     "http.response.pathsend": {},
     "http.response.zerocopysend": {},
     "http.response.trailers": {},
@@ -68,6 +69,8 @@ class ScopeFactory:
         scope["query_string"] = head.query
         scope["headers"] = head.headers
         scope["extensions"] = extensions = _EXTENSIONS.copy()
+        if head.trace is not None:
+            extensions[TRACE_EXTENSION] = head.trace.copy()
         if self._tls is not None:
             extensions["tls"] = self._describe_tls(self._tls)
         if head.http_version != "1.1":
@@ -90,8 +93,9 @@ class ScopeFactory:
         scope["type"] = "websocket"
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         extensions: dict[str, object] = {"websocket.http.response": {}}
-        if "tls" in scope["extensions"]:
-            extensions["tls"] = scope["extensions"]["tls"]
+        for name in (TRACE_EXTENSION, "tls"):
+            if name in scope["extensions"]:
+                extensions[name] = scope["extensions"][name]
         scope["extensions"] = extensions
         scope["subprotocols"] = subprotocols
         return scope

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import RequestHead, WebSocketHandshake, WebSocketStream
+from ..request_id import current
 from ..types import Headers, Message
 from . import messages
 from .context import CycleContext
@@ -81,6 +82,7 @@ class WebSocketCycle:
         """Make a cycle for a handshake that is as it must be."""
         self._context = context
         self._scope = scopes.websocket(head, list(handshake.subprotocols))
+        self._trace = head.trace
         self._handshake: WebSocketHandshake | None = handshake
         self._stream: WebSocketStream
         self._state = CONNECTING
@@ -293,6 +295,7 @@ class WebSocketCycle:
 
     async def _run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
+        current.set(self._trace)
         try:
             await self._context.tasks.application(self._scope, self.receive, self.send)
         except asyncio.CancelledError:

@@ -24,6 +24,7 @@ from ..interfaces import (
     HTTPCycle,
     RequestHead,
 )
+from ..types import Headers
 from .responses import Response
 
 # nginx's status for a client that left before it was answered; only ever seen in the access log.
@@ -85,6 +86,20 @@ class Exchange(ABC):
     @abstractmethod
     def abort(self) -> None:
         """End the exchange so that the client sees it was cut (``HTTPStream``)."""
+
+    def name_request(self, headers: Headers) -> Headers:
+        """Return the fields of a response with the request's id, unless they have one."""
+        name = self._context.id_header
+        if name is None:
+            return headers
+        fields = list(headers)
+        lowered = name.lower()
+        if any(_is_named(field, lowered) for field in fields):
+            return fields
+        request_id = self._context.trace(self.request)["request_id"]
+        # A list and no tuple: what comes once is not worth remembering.
+        fields.append([name, request_id.encode("ascii")])  # type: ignore[arg-type]
+        return fields
 
     def leave_cycle(self) -> None:
         """Tell the cycle, once, that its exchange has ended early."""
@@ -148,5 +163,14 @@ class Exchange(ABC):
                     duration=context.clock.now() - self._began,
                     headers=request.headers,
                     event=event or ("rejected" if request.wants_websocket else "complete"),
+                    trace=context.trace(request),
                 )
             )
+
+
+def _is_named(field: Any, name: bytes) -> bool:
+    """Tell whether a field of the application's has this name, in any letter case."""
+    try:
+        return bool(field[0].lower() == name)
+    except (AttributeError, LookupError, TypeError):  # whoever sends it says what is wrong
+        return False

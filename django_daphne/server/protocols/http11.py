@@ -31,7 +31,7 @@ from ..interfaces import ConnectionContext, HTTPCycle, Transport
 from .deadlines import Deadlines
 from .exchange import AWAITED, READY, SENDING
 from .http11_body import BodyReader, ChunkedBody, LengthBody
-from .http11_exchange import UNREADABLE, HTTP11Exchange
+from .http11_exchange import HTTP11Exchange
 from .http11_head import HeadReader
 from .http11_input import InputBuffer
 from .http11_response import ResponseWriter
@@ -349,7 +349,7 @@ class HTTP11:
             if self._reading is _DISCARD:
                 self._wire.linger()
                 return
-            exchange = self._exchange = HTTP11Exchange(UNREADABLE, self, self._wire, self._context)
+            exchange = self._exchange = HTTP11Exchange.unreadable(self, self._wire, self._context)
         if exchange.state is SENDING:
             self.give_up()
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol, Self
 
 from ..interfaces import ConnectionContext, RequestHead
 from ..types import Headers
@@ -10,9 +10,6 @@ from .exchange import HELD, SENDING, Exchange
 from .http11_response import ResponseWriter
 from .responses import error_page
 from .wire import Wire
-
-# Stands in for a request that could not be read, in its answer and in the access log.
-UNREADABLE: Final = RequestHead("-", b"-", b"", b"", "1.1", [])
 
 
 class ExchangeOwner(Protocol):
@@ -51,6 +48,11 @@ class HTTP11Exchange(Exchange):
         self._owner = owner
         self._wire = wire
 
+    @classmethod
+    def unreadable(cls, owner: ExchangeOwner, wire: Wire, context: ConnectionContext) -> Self:
+        """Make the exchange of a request that could not be read, for its answer and for the log."""
+        return cls(RequestHead("-", b"-", b"", b"", "1.1", []), owner, wire, context)
+
     # HTTPStream
 
     def send_informational(self, status: int, headers: Headers) -> None:
@@ -62,6 +64,8 @@ class HTTP11Exchange(Exchange):
 
     def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
         """Hold the head back for the first body part."""
+        if self._context.id_header is not None:
+            headers = self.name_request(headers)
         self._response = ResponseWriter(
             self.request, status, headers, trailers, self._context.default_headers
         )

@@ -55,7 +55,7 @@ class UpgradableHTTP11(HTTP11):
         cycle = exchange.cycle
         assert cycle is not None
         answer, deflate = choose_extensions(offer, context.config.websocket)
-        fields = accept_fields(offer, subprotocol, answer, headers)
+        fields = accept_fields(offer, subprotocol, answer, exchange.name_request(headers))
         head = accept_head(offer, fields, context.default_headers.block())
         self._deadlines.cancel_all()
         self._wire.write(head)

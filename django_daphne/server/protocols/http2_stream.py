@@ -151,6 +151,8 @@ class HTTP2Stream(Exchange):
 
     def start_response(self, status: int, headers: Headers, trailers: bool) -> None:
         """Hold the head back for the first body part."""
+        if self._context.id_header is not None:
+            headers = self.name_request(headers)
         self._response = HTTP2Response(
             self.request, status, headers, trailers, self._context.default_headers
         )

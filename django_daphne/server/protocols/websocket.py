@@ -308,6 +308,7 @@ class WebSocket:
                     headers=request.headers,
                     event="disconnected",
                     code=self._code,
+                    trace=request.trace,
                 )
             )
 

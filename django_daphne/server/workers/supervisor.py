@@ -22,6 +22,7 @@ from typing import Final
 
 from ..config import ServerConfig
 from ..exceptions import ListenError, WorkerFailure
+from ..log_files import reopen_log_files
 from ..pid_file import PidFile
 from ..systemd import Notifier
 from .child import BEAT, Child, Slot, State
@@ -49,18 +50,15 @@ class Supervisor:
         config: ServerConfig,
         *,
         announce: Callable[[list[str]], object] | None = None,
-        on_reopen: Callable[[], object] | None = None,
     ) -> None:
         """Take sockets, to be closed by it.
 
-        ``announce`` is called with where it listens when all workers are ready, ``on_reopen`` at
-        SIGUSR1.
+        ``announce`` is called with where it listens when all workers are ready.
         """
         self._sockets = slots
         self._config = config
         self._pid_file = PidFile(config.process.pid_file)
         self._announce = announce
-        self._on_reopen = on_reopen
         self._command = Command()
         self._notifier: Notifier
         self._size = config.workers.workers
@@ -368,8 +366,7 @@ class Supervisor:
 
     def _reopen(self) -> None:
         """Let every process open its log files again."""
-        if self._on_reopen is not None:
-            self._on_reopen()
+        reopen_log_files()
         for child in self._children():
             if child.state is not State.STARTING:  # it could not bear the signal yet
                 child.send_signal(signal.SIGUSR1)
