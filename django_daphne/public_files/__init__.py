@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.urls import get_script_prefix, set_script_prefix
 
 from ..conf import get_files_config, get_root_path
@@ -138,8 +138,8 @@ class _Kind:
         )
 
     def _find_settings(self) -> str | None:
-        name = getattr(settings, "SETTINGS_MODULE", None)
-        file = getattr(sys.modules.get(name or ""), "__file__", None)
+        module = sys.modules.get(os.environ.get(ENVIRONMENT_VARIABLE, ""))
+        file = getattr(module, "__file__", None)
         is_inside = file and Path(os.path.realpath(self.root)) in Path(file).resolve().parents
         return file if is_inside else None
 

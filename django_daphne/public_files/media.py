@@ -17,12 +17,11 @@ from whitenoise.media_types import MediaTypes
 
 from .folders import Folder, Found
 from .handler import Opened
-from .responses import Header, Request, represent
+from .responses import NEVER_GUESS, Header, Request, represent
 
 _SHOWN: Final = ("image/", "audio/", "video/", "font/", "text/plain", "application/pdf")
 _NOT_SHOWN: Final = ("image/svg+xml",)
 
-_NEVER_GUESS: Final = (b"X-Content-Type-Options", b"nosniff")
 _SANDBOX: Final = (b"Content-Security-Policy", b"sandbox; default-src 'none'")
 
 
@@ -66,7 +65,7 @@ class MediaFiles:
         media_type: str = self._types.get_type(name)
         plain = media_type.startswith(_SHOWN) and media_type not in _NOT_SHOWN
         charset = "; charset=utf-8" if media_type.startswith("text/") else ""
-        headers = [(b"Content-Type", f"{media_type}{charset}".encode()), _NEVER_GUESS]
+        headers = [(b"Content-Type", f"{media_type}{charset}".encode()), NEVER_GUESS]
         if not plain:
             filename = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
             headers += [(b"Content-Disposition", filename.encode()), _SANDBOX]

@@ -17,6 +17,9 @@ from .folders import Found
 
 Header = tuple[bytes, bytes]
 
+# A browser is to believe the Content-Type.
+NEVER_GUESS: Final[Header] = (b"X-Content-Type-Options", b"nosniff")
+
 # What the client has of a representation stays as it is, but for these (section 15.4.5).
 _OF_NOT_MODIFIED: Final = frozenset(
     (b"cache-control", b"content-location", b"etag", b"expires", b"vary")
@@ -61,18 +64,17 @@ class Answer:
 
 
 def represent(found: Found, headers: Iterable[Header]) -> Representation:
-    """Return a file with its headers, and with validators where these do not have them.
+    """Return a file with its headers and validators; a Last-Modified among them is kept.
 
-    A coding of its own has a tag of its own: it is not the same bytes (section 8.8.3.3).
+    The tag is that of the file, with the coding: it must not be that of other bytes (8.8.3.3).
     """
     fields = {name.lower(): value for name, value in headers}
     coding, status = fields.get(b"content-encoding", b""), found.status
     made = [(name, value) for name, value in headers if name.lower() not in _MADE_HERE]
     modified = int(status.st_mtime)
     last = fields.get(b"last-modified") or http_date(modified).encode()
-    tag = fields.get(b"etag") or b'"%x-%x"' % (modified, status.st_size)
-    if coding and tag.endswith(b'"'):
-        tag = b'%b-%b"' % (tag[:-1], coding)
+    ending = b"-" + coding if coding else b""
+    tag = b'"%x-%x%b"' % (modified, status.st_size, ending)
     made += [(b"Last-Modified", last), (b"ETag", tag), (b"Accept-Ranges", b"bytes")]
     return Representation(found, coding, tag, _date(last), tuple(made))
 

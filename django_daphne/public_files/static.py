@@ -19,7 +19,7 @@ from whitenoise.responders import Redirect
 
 from .folders import Folder, Found
 from .handler import BUSY, Opened
-from .responses import Answer, Header, Representation, Request, represent
+from .responses import NEVER_GUESS, Answer, Header, Representation, Request, represent
 
 # A file, and beside it what WhiteNoise takes for the same in another coding.
 _ENDINGS: Final = ("", ".gz", ".br")
@@ -111,7 +111,9 @@ class StaticFiles:
 
 def _make_file(folder: Folder, made: Any, found: dict[Path, Found]) -> File:
     """Return in our words what WhiteNoise has made of a file."""
-    each = [(Path(path), _encode(headers)) for _, path, headers in made.alternatives]
+    # As Django's SecurityMiddleware does, which does not see these responses.
+    more = [NEVER_GUESS] if settings.SECURE_CONTENT_TYPE_NOSNIFF else []
+    each = [(Path(path), _encode(headers) + more) for _, path, headers in made.alternatives]
     representations = tuple(represent(found[path], headers) for path, headers in each)
     plain = next(path for (path, _), it in zip(each, representations, strict=True) if not it.coding)
     return File(folder, plain, representations)
