@@ -7,9 +7,15 @@ import threading
 from collections.abc import Mapping
 from unittest import mock
 
-from django_daphne.public_files.folders import Folder
+from django.test import SimpleTestCase
 
-from .support import DATE, SCRIPT, FilesTestCase
+from django_daphne.public_files.folders import Folder
+from django_daphne.public_files.handler import Opened, PublicFiles
+from django_daphne.public_files.responses import Request
+from tests.support.server import PATIENCE
+
+from .support import DATE, SCRIPT, FilesTestCase, application
+from .test_responses import make
 from .test_static import ESCAPES, LARGE
 
 
@@ -141,31 +147,40 @@ class MediaTests(FilesTestCase):
         headers = self.ask("/media/cat.png").headers
         self.assertEqual(headers[b"cache-control"], b"max-age=3600, public")
 
-    def test_client_leaves(self):
-        """The client leaves while a slow disk opens the file, which is closed nonetheless."""
-        self.write("media/cat.png")
-        server = self.start()
-        begun, go_on = threading.Event(), threading.Event()
-        opened: list[int] = []
-        really_open = Folder.open
 
-        def slowly(folder: Folder, place: tuple[str, ...]) -> int | None:
-            begun.set()
-            go_on.wait(20)
-            descriptor = really_open(folder, place)
-            assert descriptor is not None
-            opened.append(descriptor)
-            return descriptor
+class SlowDisk:
+    """A source whose only file takes as long to open as the test says; it is one end of a pipe."""
 
-        with mock.patch.object(Folder, "open", slowly):
-            client = server.connect()
-            client.send(b"GET /media/cat.png HTTP/1.1\r\nHost: a\r\n\r\n")
-            self.assertTrue(begun.wait(20))
-            client.reset()
-            server.run(server.context.tasks.cancel_all())
-            closed: list[int] = []
-            with mock.patch("django_daphne.public_files.handler.os.close", closed.append):
-                go_on.set()
-                server.wait_until(lambda: bool(closed))
-        self.assertEqual(closed, opened)
-        os.close(closed[0])
+    blocks = True
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self.other_end, self.descriptor = os.pipe()
+
+    def has(self, path: str) -> bool:
+        """Have every file."""
+        return True
+
+    def open(self, path: str, request: Request) -> Opened:
+        """Return the file, when the test wants it."""
+        self.begun.set()
+        self.go_on.wait(PATIENCE)
+        return Opened(self.descriptor, make())
+
+
+class LeavingTests(SimpleTestCase):
+    """A client that does not wait for the disk."""
+
+    async def test_client_leaves(self):
+        """The client leaves while its file is being opened; it is closed nonetheless."""
+        disk = SlowDisk()
+        self.addCleanup(os.close, disk.other_end)
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        task = asyncio.create_task(PublicFiles(application, disk)(scope, None, None))
+        self.assertTrue(await asyncio.to_thread(disk.begun.wait, PATIENCE))
+        task.cancel()
+        with self.assertRaises(asyncio.CancelledError):
+            await task
+        disk.go_on.set()
+        async with asyncio.timeout(PATIENCE):
+            self.assertEqual(await asyncio.to_thread(os.read, disk.other_end, 1), b"")
