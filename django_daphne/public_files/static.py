@@ -51,7 +51,7 @@ class StaticFiles:
         values: Any = UserSettingsHolder(settings)
         values.STATIC_ROOT = values.WHITENOISE_ROOT = None
         values.WHITENOISE_STATIC_PREFIX = prefix
-        values.WHITENOISE_AUTOREFRESH = values.WHITENOISE_USE_FINDERS = False
+        values.WHITENOISE_USE_FINDERS = False
         values.WHITENOISE_MAX_AGE = max_age
         self._noise = WhiteNoiseMiddleware(None, settings=values)
         self._known: dict[str, File | Answer] = {}

@@ -71,6 +71,7 @@ class FolderTests(SimpleTestCase):
             "%2e%2e/secret",
         ]
         wrong = ["a", "a/b", "a/b/file/c", "x" * 300, "/".join(["a"] * 3000), "secret", ".", ".."]
+        (self.root / "..\\secret").write_text("a folder's name on other systems")
         for relative in (*plain, *strange, *encoded, *wrong):
             self.assertIsNone(self.read(relative), relative)
 

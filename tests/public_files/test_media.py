@@ -6,11 +6,13 @@ import asyncio
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
+from typing import Any
 from unittest import mock
 
 from django.test import SimpleTestCase
 
-from django_daphne.public_files.folders import Folder
+from django_daphne.public_files.folders import Folder, Found
 from django_daphne.public_files.handler import Opened, PublicFiles
 from django_daphne.public_files.responses import Request
 from tests.support.server import PATIENCE
@@ -111,20 +113,26 @@ class MediaTests(FilesTestCase):
         (self.media / "latest").symlink_to("2024")
         self.assertEqual(self.ask("/media/latest/cat.png").body, SCRIPT)
 
-    def test_swapped_link(self):
-        """The attacker puts a link in a file's place just when it has been found."""
-        file = self.write("media/cat.png")
+    def test_swapped(self):
+        """The attacker puts a link or a FIFO in a file's place just when it has been found."""
         find = Folder.find
+        file = self.media / "cat.png"
 
-        def find_and_swap(folder: Folder, relative: str) -> object:
-            found = find(folder, relative)
-            if not file.is_symlink():
+        for swap in (
+            partial(file.symlink_to, self.folder / "secret.txt"),
+            partial(os.mkfifo, file),
+        ):
+
+            def find_and_swap(folder: Folder, relative: str, swap: Any = swap) -> Found | None:
+                found = find(folder, relative)
                 file.unlink()
-                file.symlink_to(self.folder / "secret.txt")
-            return found
+                swap()
+                return found
 
-        with mock.patch.object(Folder, "find", find_and_swap):
-            self.assert_passed_on("/media/cat.png")
+            self.write("media/cat.png")
+            with mock.patch.object(Folder, "find", find_and_swap):
+                self.assert_passed_on("/media/cat.png")
+            file.unlink()
 
     def test_what_is_no_file(self):
         """The client asks for a folder, a FIFO and what is not there."""
@@ -169,19 +177,39 @@ class SlowDisk:
         return Opened(self.descriptor, make())
 
 
-class LeavingTests(SimpleTestCase):
-    """A client that does not wait for the disk."""
+class HandlerTests(SimpleTestCase):
+    """What does not show in the answers."""
 
     async def test_client_leaves(self):
-        """The client leaves while its file is being opened; it is closed nonetheless."""
+        """The client leaves while a slow disk opens its file; it is closed nonetheless."""
         disk = SlowDisk()
         self.addCleanup(os.close, disk.other_end)
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
-        task = asyncio.create_task(PublicFiles(application, disk)(scope, None, None))
+        task = asyncio.create_task(PublicFiles(application, disk)(SCOPE, None, None))
         self.assertTrue(await asyncio.to_thread(disk.begun.wait, PATIENCE))
         task.cancel()
         with self.assertRaises(asyncio.CancelledError):
             await task
+        closed = asyncio.Event()
+        asyncio.get_running_loop().add_reader(disk.other_end, closed.set)
         disk.go_on.set()
         async with asyncio.timeout(PATIENCE):
-            self.assertEqual(await asyncio.to_thread(os.read, disk.other_end, 1), b"")
+            await closed.wait()
+        asyncio.get_running_loop().remove_reader(disk.other_end)
+
+    async def test_looking(self):
+        """The client only looks, and nothing is read from the file, which a pipe would show."""
+        disk = SlowDisk()
+        self.addCleanup(os.close, disk.other_end)
+        disk.go_on.set()
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await PublicFiles(application, disk)({**SCOPE, "method": "HEAD"}, None, send)
+        self.assertEqual([each["type"] for each in sent], [f"http.response.{n}" for n in PARTS])
+        self.assertEqual(sent[1]["body"], b"")
+
+
+SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": []}
+PARTS = ("start", "body")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
+from django.conf import settings
 from django.core.management import call_command
+from django.urls import get_script_prefix
 
 from django_daphne.public_files.handler import SMALL
 
@@ -268,8 +270,6 @@ class SettingTests(FilesTestCase):
             WHITENOISE_ALLOW_ALL_ORIGINS=False,
             WHITENOISE_INDEX_FILE=True,
             WHITENOISE_ADD_HEADERS_FUNCTION=add_header,
-            WHITENOISE_AUTOREFRESH=True,
-            WHITENOISE_USE_FINDERS=True,
         )
         headers = self.ask("/static/notes.foo").headers
         self.assertEqual(headers[b"content-type"], b'text/x-foo; charset="utf-8"')
@@ -279,6 +279,17 @@ class SettingTests(FilesTestCase):
         self.assertEqual(self.ask("/static/sub/").body, SCRIPT)
         redirect = self.ask("/static/sub")
         self.assertEqual((redirect.status, redirect.headers[b"location"]), (302, b"sub/"))
+
+    def test_whitenoise_in_development(self):
+        """The project lets WhiteNoise look for files where they come from; here they are not."""
+        self.write("assets/draft.js")
+        self.settings_are(
+            STATICFILES_DIRS=[str(self.folder / "assets")],
+            WHITENOISE_AUTOREFRESH=False,
+            WHITENOISE_USE_FINDERS=True,
+        )
+        self.assertEqual(self.ask("/static/app.js").body, SCRIPT)
+        self.assert_passed_on("/static/draft.js")
 
     def test_no_sniffing(self):
         """The project has turned the protection off that Django gives to all responses."""
@@ -305,6 +316,14 @@ class SettingTests(FilesTestCase):
             self.assertEqual(self.ask("/static/app.js").body, SCRIPT)
             self.assert_passed_on("/shopstatic/app.js")
             self.assert_passed_on("/shop/shop/static/app.js")
+
+    def test_links_below_a_path(self):
+        """The project's templates link to files as if the server had not asked for the URL."""
+        self.write("static/app.min.js")  # whose name might have a hash, for all that one knows
+        self.settings_are(DAPHNE={"SERVE_STATIC": True, "ROOT_PATH": "/shop"})
+        self.start()
+        self.assertEqual(settings.STATIC_URL, "/shop/static/")
+        self.assertEqual(get_script_prefix(), "/")
 
     def test_neighbour_of_the_path(self):
         """The client asks for files whose URL begins with the same letters as the path."""
