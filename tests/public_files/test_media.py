@@ -49,7 +49,7 @@ class MediaTests(FilesTestCase):
     def test_parts(self):
         """The client fetches parts of a film."""
         self.write("media/film.mp4", LARGE)
-        self.assertEqual(self.ask("/media/film.mp4").body, LARGE)
+        self.assertTrue(self.ask("/media/film.mp4").body == LARGE)
         response = self.ask("/media/film.mp4", b"Range: bytes=1-3")
         self.assertEqual((response.status, response.body), (206, b"\1\2\3"))
 

@@ -38,9 +38,11 @@ class StaticFileTests(FilesTestCase):
     def test_large(self):
         """The client gets a large file, whole and in parts."""
         self.write("static/large.bin", LARGE)
-        self.assertEqual(self.ask("/static/large.bin").body, LARGE)
+        # A comparison of so many bytes in words would take minutes.
+        self.assertTrue(self.ask("/static/large.bin").body == LARGE)
         part = self.ask("/static/large.bin", b"Range: bytes=5-" + b"%d" % (SMALL + 4))
-        self.assertEqual((part.status, part.body), (206, LARGE[5 : SMALL + 5]))
+        self.assertEqual(part.status, 206)
+        self.assertTrue(part.body == LARGE[5 : SMALL + 5])
         part = self.ask("/static/large.bin", b"Range: bytes=-8")
         self.assertEqual((part.status, part.body), (206, b"and more"))
         self.assertEqual(part.headers[b"content-length"], b"8")
@@ -145,7 +147,7 @@ class StaticFileTests(FilesTestCase):
         self.assertLess(client.waiting, len(data) // 2)
         client.read_on()
         (response,) = client.responses()
-        self.assertEqual(response.body, data)
+        self.assertTrue(response.body == data)
 
 
 # What comes behind /static/; ROOT is the folder above.
