@@ -38,7 +38,7 @@ class SettingsTests(FilesTestCase):
 
     def test_off(self):
         """The project does not want it: nothing is around its application, nothing is wrong."""
-        self.settings_are(DAPHNE={}, STATIC_ROOT=None, MEDIA_ROOT="")
+        self.settings_are(DAPHNE={"DJANGO_HANDLER": "stock"}, STATIC_ROOT=None, MEDIA_ROOT="")
         self.assertIs(serve_files(application), application)
         self.assertIs(prepare_site(application), application)
         self.assertEqual(run_checks(tags=["django_daphne"]), [])
