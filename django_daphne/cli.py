@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         application = load_application(path)
         # A Django project brings our Django layer along, which has options of its own, and more.
         if layer := sys.modules.get("django_daphne.handlers"):
-            application = layer.prepare(application)
+            application = layer.prepare_site(application)
             resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
         if get_worker() is None:
             warn(resolved)

@@ -79,8 +79,34 @@ class DevelopmentConfig(Group, title="Development"):
     )
 
 
+class FilesConfig(Group, title="Static files and media"):
+    """Say which files rundaphne and django-daphne serve themselves, before the application."""
+
+    # Off by default: the project may have WhiteNoise's middleware, or a proxy, that does it.
+    serve_static: bool = option(
+        False, help="Serve what is in STATIC_ROOT below STATIC_URL; it needs the extra static."
+    )
+    static_max_age: int | None = option(
+        60,
+        help="How long static files may be kept; those with a hash in their name are for ever.",
+        unit="seconds",
+        minimum=0,
+        none_means="not said",
+    )
+    serve_media: bool = option(
+        False, help="Serve what is in MEDIA_ROOT below MEDIA_URL, to everybody."
+    )
+    media_max_age: int | None = option(
+        0,
+        help="How long media may be kept without asking again.",
+        unit="seconds",
+        minimum=0,
+        none_means="not said",
+    )
+
+
 # Groups that only Django needs, and every option that a project can set.
-GROUPS: Final = (DjangoConfig, DevelopmentConfig)
+GROUPS: Final = (DjangoConfig, DevelopmentConfig, FilesConfig)
 OPTIONS: Final = all_options(GROUPS)
 
 
@@ -134,6 +160,17 @@ def get_development_config() -> DevelopmentConfig:
     """Return what is done for the developer: as the command says, or the project."""
     found: DevelopmentConfig = _get_in_use().extra[DevelopmentConfig]
     return found
+
+
+def get_files_config() -> FilesConfig:
+    """Return which files are served: as the command says, or the project."""
+    found: FilesConfig = _get_in_use().extra[FilesConfig]
+    return found
+
+
+def get_root_path() -> str:
+    """Return the path that the project is mounted at, "" at the top: FORCE_SCRIPT_NAME, mostly."""
+    return _get_in_use().config.http.root_path
 
 
 def _get_in_use() -> Resolved:

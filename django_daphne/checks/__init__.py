@@ -23,6 +23,7 @@ from .configuration import (
     check_setting_type,
     check_setting_values,
 )
+from .files import check_public_files
 from .order import (
     check_daphne_installed,
     check_runserver_shadowed,
@@ -49,6 +50,7 @@ __all__ = [
     "check_environment_values",
     "check_middleware_mix",
     "check_persistent_connections",
+    "check_public_files",
     "check_reactor",
     "check_runserver_shadowed",
     "check_setting_names",
@@ -82,4 +84,5 @@ CHECKS: Final[Sequence[Check]] = (
     check_middleware_mix,
     check_persistent_connections,
     check_database_pools,
+    check_public_files,
 )

@@ -16,7 +16,14 @@ from ..conf import GROUPS, get_django_config
 if TYPE_CHECKING:
     from .lanes import LanePool
 
-__all__ = ("GROUPS", "make_handler", "make_static_files_handler", "prepare", "substitute")
+__all__ = (
+    "GROUPS",
+    "make_handler",
+    "make_static_files_handler",
+    "prepare",
+    "prepare_site",
+    "substitute",
+)
 
 # Seconds that requests are given which still run when the interpreter ends.
 _EXIT_TIMEOUT: Final = 5.0
@@ -76,6 +83,16 @@ def prepare(application: Any) -> Any:
 
     config = get_django_config()
     return ConsumerLanes(application, config.consumer_threads, config.thread_idle_timeout)
+
+
+def prepare_site(application: Any) -> Any:
+    """Return what is served in production: ``prepare``, and before it the files that are wanted.
+
+    Raise ConfigurationError with a line for every problem.
+    """
+    from ..public_files import serve_files
+
+    return serve_files(prepare(application))
 
 
 def is_stock() -> bool:

@@ -13,7 +13,7 @@ from django.core import checks
 from django.core.management.base import BaseCommand, CommandError
 
 from ...asgi import ApplicationNotFound, load_application
-from ...handlers import prepare
+from ...handlers import prepare_site
 from ...server import (
     BoundSocket,
     ConfigurationError,
@@ -111,8 +111,8 @@ class Command(BaseCommand):
 
     def _load(self) -> Any:
         try:
-            return prepare(load_application())
-        except ApplicationNotFound as error:
+            return prepare_site(load_application())
+        except (ApplicationNotFound, ConfigurationError) as error:
             raise CommandError(str(error)) from error
 
     def _warn_of_development_settings(self) -> None:

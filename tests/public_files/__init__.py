@@ -1,0 +1,1 @@
+"""Static files and media before the application."""
