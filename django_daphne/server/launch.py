@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .config import ServerConfig
+from .descriptors import raise_descriptor_limit
 from .exceptions import ListenError
 from .process import ServerProcess, activated
 from .workers.inheritance import get_worker
@@ -36,6 +37,7 @@ def supervise(
 
     ``announce`` is Supervisor's. Raises ConfigurationError, ListenError or WorkerFailure.
     """
+    raise_descriptor_limit()  # each worker needs a few here
     slots = adopt_slots(config.listen) or Slots.bind(config.listen, activated(config))
     try:
         slots.grow(config.workers.workers)

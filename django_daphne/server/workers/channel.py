@@ -97,7 +97,7 @@ class Channel:
             message = json.loads(line)
             count = message.pop("descriptors")
             taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             self._end()
             return
         self._on_message(message, taken)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import enum
+import logging
 import re
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from ..bound_socket import BoundSocket
+from ..worker_config import WorkerConfig
 from .channel import Channel, Message, close_all, make_pair
 from .command import Command
 from .inheritance import WorkerInheritance
+
+logger = logging.getLogger("django_daphne.server")
 
 # Seconds between two signs of a worker. After three without one its neighbours help.
 BEAT: Final = 1.0
@@ -23,6 +26,8 @@ _SILENCE: Final = 3 * BEAT
 _LAST_WORDS: Final = 2.0
 # Seconds that cancelled tasks and the application's shutdown have when there is no time left.
 _HURRY: Final = 10.0
+# Seconds that a process has to end when its loop has.
+_FAREWELL: Final = 15.0
 
 
 class State(enum.Enum):
@@ -38,8 +43,8 @@ class Child:
     """A worker: its process, the channel to it, and what it has said last.
 
     ``wish`` is why it wants to be replaced, None as long as it does not. ``is_outdated`` is the
-    supervisor's note that it is to be, and ``deadline`` when it will be killed. ``on_change`` is
-    called when it has become ready, or has another wish.
+    supervisor's note that it is to be. ``on_change`` is called when it has become ready, leaves
+    without having been told to, or has another wish.
     """
 
     def __init__(
@@ -67,14 +72,16 @@ class Child:
         finally:
             its.close()
         self._on_change = on_change
-        self._channel = Channel(ours, self._note, _do_nothing)
+        self._channel = Channel(ours, self._note, self._has_hung_up)
         self.slot = slot
         self.state = State.STARTING
         self.wish: str | None = None
         self.is_outdated = False
         self._is_debugged = False
-        self.heard = monotonic()
-        self.deadline: float | None = None
+        self._is_gone = False  # and only its process is left
+        self._is_aborted = False
+        self._heard = monotonic()
+        self._deadline: float | None = None  # when it is killed
 
     def __str__(self) -> str:
         return f"Worker {self.slot + 1} (pid {self._process.pid})"
@@ -82,12 +89,32 @@ class Child:
     @property
     def is_silent(self) -> bool:
         """Tell whether its loop has not turned for a while."""
-        return monotonic() - self.heard > _SILENCE
+        return self._is_gone or monotonic() - self._heard > _SILENCE
 
-    def is_lost(self, timeout: float | None) -> bool:
-        """Tell whether it has been silent for so long, and nobody debugs it."""
-        is_over = timeout is not None and monotonic() - self.heard > timeout
-        return is_over and not self._is_debugged and not _is_traced(self._process.pid)
+    def forgive(self, seconds: float) -> None:
+        """Take no offence at a silence of so many seconds."""
+        self._heard = min(self._heard + seconds, monotonic())
+
+    def judge(self, limits: WorkerConfig) -> None:
+        """Look at its deadlines, and end it when one is over."""
+        silence = monotonic() - self._heard
+        start, sign = limits.worker_start_timeout, limits.worker_timeout
+        if self._deadline is not None and monotonic() >= self._deadline:
+            logger.error("%s does not end and is killed", self)
+            self.kill()
+        elif self._is_gone or self._is_aborted:
+            pass  # it has a deadline
+        elif self.state is State.STARTING:
+            if start is not None and silence > start:
+                logger.error("%s is not ready after %g s (worker_start_timeout)", self, start)
+                self._abort()
+        elif sign is not None and silence > sign and not self._is_examined():
+            logger.error("%s gives no sign for %g s (worker_timeout)", self, sign)
+            self._abort()
+
+    def _is_examined(self) -> bool:
+        """Tell whether somebody debugs it."""
+        return self._is_debugged or _is_traced(self._process.pid)
 
     def poll(self) -> int | None:
         """Return the status it has ended with, or None."""
@@ -113,26 +140,29 @@ class Child:
 
         ``is_replaced`` says that others go on in its place.
         """
-        self._stop(is_replaced)
-        if timeout is not None:
-            self.deadline = monotonic() + timeout
-
-    def hurry(self) -> None:
-        """Let it end at once, after it was dismissed."""
-        self._stop(False)
-        self.deadline = monotonic() + (0.0 if self.is_silent else _HURRY)
-
-    def _stop(self, is_replaced: bool) -> None:
         if self.state is State.STARTING:
             self._process.terminate()  # it may not listen yet
+            self._heard = monotonic()
         else:
             self._channel.send({"order": "stop", "is_replaced": is_replaced})
         self.state = State.LEAVING
+        if timeout is not None:
+            self._end_within(timeout)
 
-    def abort(self) -> None:
+    def hurry(self) -> None:
+        """Let it end at once, after it was dismissed."""
+        self._channel.send({"order": "hurry"})
+        self._end_within(0.0 if self.is_silent else _HURRY)
+
+    def _end_within(self, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+
+    def _abort(self) -> None:
         """End it although it does not hear, but let it say first where it hangs."""
+        self._is_aborted = True
         self._process.send_signal(signal.SIGABRT)
-        self.deadline = monotonic() + _LAST_WORDS
+        self._end_within(_LAST_WORDS)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the process."""
@@ -140,6 +170,7 @@ class Child:
 
     def kill(self) -> None:
         """End it at once."""
+        self._is_aborted, self._deadline = True, None
         self._process.kill()
 
     def wait(self) -> None:
@@ -149,31 +180,22 @@ class Child:
 
     def _note(self, message: Message, descriptors: list[int]) -> None:
         close_all(descriptors)
-        self.heard = monotonic()
+        self._heard = monotonic()
         self._is_debugged = bool(message.get("is_debugged"))
         before: tuple[Any, ...] = (self.state, self.wish)
         self.wish = message.get("wish")
-        if self.state is State.STARTING:
+        state = message.get("state")
+        if self.state is State.STARTING and state == "ready":
             self.state = State.READY
+        elif self.state is State.READY and state == "leaving":
+            self.state = State.LEAVING  # by a signal of somebody else
         if (self.state, self.wish) != before:
             self._on_change()
 
-
-@dataclass
-class Slot:
-    """A place for a worker: the one that serves, and the one that is to take its place."""
-
-    number: int
-    serving: Child | None = None
-    starting: Child | None = None
-    leaving: list[Child] = field(default_factory=list)
-    failures: int = 0
-    retry_at: float = 0.0
-    lent_to: set[Child] = field(default_factory=set)
-
-    def children(self) -> list[Child]:
-        """Return all that live, or have not been seen to end."""
-        return [each for each in (self.serving, self.starting, *self.leaving) if each is not None]
+    def _has_hung_up(self) -> None:
+        """Give its process the time to end, too."""
+        self._is_gone = True
+        self._end_within(_FAREWELL)
 
 
 def _is_traced(pid: int) -> bool:
@@ -184,7 +206,3 @@ def _is_traced(pid: int) -> bool:
         return False
     found = re.search(r"^TracerPid:\s*([0-9]+)", status, re.MULTILINE)
     return found is not None and found[1] != "0"
-
-
-def _do_nothing() -> None:
-    """Its process ends with its channel, which is seen elsewhere."""

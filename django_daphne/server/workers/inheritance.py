@@ -12,6 +12,7 @@ from ..bound_socket import BoundSocket
 
 _WORKER: Final = "_DJANGO_DAPHNE_WORKER"
 _SUCCESSOR: Final = "_DJANGO_DAPHNE_SUCCESSOR"
+VARIABLES: Final = (_WORKER, _SUCCESSOR)
 
 
 @dataclass(frozen=True, kw_only=True)

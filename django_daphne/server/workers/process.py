@@ -52,11 +52,12 @@ class WorkerProcess(ServerProcess):
             **options,
         )
         self._inheritance = inheritance
-        self._channel: Channel
+        self._channel: Channel | None = None
+        self._state = "starting"
         self._wear = Wear(config.workers)
         self._is_debugged = False
         self._borrowed: dict[int, list[BoundSocket]] = {}
-        self._orders: asyncio.Queue[tuple[Message, list[BoundSocket]]] = asyncio.Queue()
+        self._orders: asyncio.Queue[tuple[int, list[BoundSocket]]] = asyncio.Queue()
 
     def run(self) -> None:
         """Serve until told to stop; see ``ServerProcess.run`` for the errors."""
@@ -78,35 +79,51 @@ class WorkerProcess(ServerProcess):
         finally:
             obeying.cancel()
             self._channel.close()
+            self._channel = None
 
     def _begin(self, server: Server) -> None:
         """Say that it is ready, and each second that it still turns."""
+        self._state = "ready"
         self._beat()
 
     def _beat(self) -> None:
-        wish = self._wear.find_reason(self._server.requests)
-        is_debugged = self._is_debugged or sys.gettrace() is not None
-        self._channel.send({"state": "ready", "wish": wish, "is_debugged": is_debugged})
+        self._say(self._wear.find_reason(self._server.requests))
         asyncio.get_running_loop().call_later(BEAT, self._beat)
+
+    def _say(self, wish: str | None = None) -> None:
+        """Say how it is."""
+        is_debugged = self._is_debugged or sys.gettrace() is not None
+        if self._channel is not None:
+            self._channel.send({"state": self._state, "wish": wish, "is_debugged": is_debugged})
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._state = "leaving"  # maybe by a signal, of which the supervisor does not know
+        self._say()
 
     def _break(self, hook: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Let the supervisor know that somebody thinks about a breakpoint."""
         self._is_debugged = True
-        self._channel.send({"state": "ready", "wish": None, "is_debugged": True})
+        self._say()
         return hook(*args, **options)
 
     def _note(self, message: Message, descriptors: list[int]) -> None:
-        if message["order"] == "stop":
-            close_all(descriptors)
-            self._is_replaced = bool(message["is_replaced"])
-            self._stop()
-            return
-        parts = message.get("sockets", ())
-        sockets = [
-            BoundSocket.adopt(descriptor, **each)
-            for descriptor, each in zip(descriptors, parts, strict=True)
-        ]
-        self._orders.put_nowait((message, sockets))
+        order, parts = message["order"], message.get("sockets", ())
+        if order in ("take", "leave"):
+            if len(descriptors) == len(parts):
+                pairs = zip(descriptors, parts, strict=True)
+                sockets = [BoundSocket.adopt(descriptor, **each) for descriptor, each in pairs]
+                self._orders.put_nowait((message["slot"], sockets))
+                return
+            logger.error("Another worker cannot be helped: there are no descriptors left")
+        close_all(descriptors)
+        if order in ("stop", "hurry"):
+            # A service manager may have sent a signal to every process, which was the same order.
+            if not self._stopping.is_set():
+                self._is_replaced = bool(message.get("is_replaced"))
+                self._stop()
+            if order == "hurry":
+                self._server.hurry()
 
     def _abandoned(self) -> None:
         if not self._stopping.is_set():
@@ -116,13 +133,14 @@ class WorkerProcess(ServerProcess):
     async def _obey(self) -> None:
         """Accept for neighbours as long as they are not there, order by order."""
         while True:
-            message, sockets = await self._orders.get()
-            slot = message["slot"]
-            if message["order"] == "take" and slot not in self._borrowed:
-                self._borrowed[slot] = sockets
-                await self._server.accept_on(sockets)
-            else:
-                await self._server.leave(self._borrowed.pop(slot, []) + sockets)
+            slot, sockets = await self._orders.get()
+            try:
+                await self._server.leave(self._borrowed.pop(slot, []))
+                if sockets:
+                    self._borrowed[slot] = sockets
+                    await self._server.accept_on(sockets)
+            except OSError as error:
+                logger.error("Worker %d cannot be helped: %s", slot + 1, error)
 
 
 class Wear:

@@ -25,6 +25,8 @@ logger = logging.getLogger("django_daphne.server")
 
 # What a supervisor needs beside its workers, which start one beside the other.
 _FACTOR: Final = 3
+# Seconds from SIGTERM to SIGKILL, for one that is not ready in time.
+_TIME_TO_STOP: Final = 60.0
 
 
 class Successor:
@@ -48,7 +50,7 @@ class Successor:
         self._on_change = on_change
         self._channel = Channel(ours, self._note, on_change)
         self._deadline = None if timeout is None else monotonic() + _FACTOR * timeout
-        self._is_ready = False
+        self._is_ready = self._is_stopped = self._is_unwanted = False
         self.pid = self._process.pid
         self.status: int | None = None
         logger.info("Another supervisor is started (pid %d)", self.pid)
@@ -61,15 +63,24 @@ class Successor:
         if self.status is not None:
             self._channel.close()
             end = describe_end(self.status)
-            logger.error("The other supervisor could not start (%s); this one goes on", end)
+            if not self._is_unwanted:
+                logger.error("The other supervisor could not start (%s); this one goes on", end)
         elif self._deadline is not None and monotonic() > self._deadline:
-            logger.error("The other supervisor is not ready in time, and is stopped")
-            self._deadline = None
-            self.stop()
+            if self._is_stopped:
+                self._process.kill()
+            else:
+                logger.error("The other supervisor is not ready in time, and is stopped")
+                self._stop()
         return self.status is not None
 
     def stop(self) -> None:
         """End it, because there is nothing to take over."""
+        self._is_unwanted = True
+        self._stop()
+
+    def _stop(self) -> None:
+        self._is_stopped = True
+        self._deadline = monotonic() + _TIME_TO_STOP
         self._process.send_signal(signal.SIGTERM)
 
     def _note(self, message: Message, descriptors: list[int]) -> None:

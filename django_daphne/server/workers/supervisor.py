@@ -25,16 +25,14 @@ from ..exceptions import ListenError, WorkerFailure
 from ..log_files import reopen_log_files
 from ..pid_file import PidFile
 from ..systemd import Notifier
-from .child import BEAT, Child, Slot, State
+from .child import BEAT, Child, State
 from .command import Command, describe_end
+from .slot import Slot
 from .slots import Slots
 from .succession import Predecessor, Successor
 
 logger = logging.getLogger("django_daphne.server")
 
-# Seconds before a worker is started again that could not start: doubled each time.
-_FIRST_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 30.0
 # Seconds beyond its own deadlines that a worker has to end; cancelled tasks and threads use them.
 _RESPITE: Final = 15.0
 # Workers of a slot that finish what they are doing. With more of them a replacement waits.
@@ -84,13 +82,18 @@ class Supervisor:
         self._notifier = Notifier(os.environ)
         self._predecessor = Predecessor.get(self._sockets, self._wake)
         try:
+            self._handle_signals()  # whoever reads the number of this process may send them
             if self._predecessor is None:
                 self._pid_file.write()
-            self._handle_signals()
             seen = monotonic()
             interval = min(BEAT, self._notifier.watchdog_interval or BEAT)
             while True:
-                self._settle()
+                try:
+                    self._settle()
+                except Exception:  # a mistake of ours, for which nobody has to be sent away
+                    if not self._is_up:
+                        raise
+                    logger.exception("Internal error in the supervisor")
                 if self._is_stopping and not any(self._children()):
                     break
                 try:
@@ -139,7 +142,7 @@ class Supervisor:
         """Take no offence at a silence in which this process did not run either."""
         if late > BEAT:
             for child in self._children():
-                child.heard += late
+                child.forgive(late)
 
     def _bury(self) -> None:
         """Take note of the workers that have ended."""
@@ -178,28 +181,7 @@ class Supervisor:
             self._tell_ready()
             if slot.serving is not None:
                 return
-        slot.failures += 1
-        pause = min(_FIRST_PAUSE * 2 ** (slot.failures - 1), _LONGEST_PAUSE)
-        slot.retry_at = monotonic() + pause
-        logger.error("%s; the next try is in %g s", what, pause)
-
-    def _judge(self, child: Child) -> None:
-        """Look at a worker's deadlines."""
-        limits, now = self._config.workers, monotonic()
-        if child.deadline is not None:
-            if now >= child.deadline:
-                logger.error("%s does not end and is killed", child)
-                child.kill()
-        elif child.state is State.STARTING:
-            limit = limits.worker_start_timeout
-            if limit is not None and now - child.heard > limit:
-                logger.error("%s is not ready after %g s (worker_start_timeout)", child, limit)
-                child.abort()
-        elif child.is_lost(limits.worker_timeout):
-            logger.error(
-                "%s gives no sign for %g s (worker_timeout)", child, limits.worker_timeout or 0
-            )
-            child.abort()
+        logger.error("%s; the next try is in %g s", what, slot.pause())
 
     # What follows.
 
@@ -207,23 +189,26 @@ class Supervisor:
         """Take the next steps from what is to what should be."""
         self._bury()
         for child in self._children():
-            self._judge(child)
+            child.judge(self._config.workers)
         if self._successor is not None and self._successor.look():
             self._hand_over()
         if self._notifier.watchdog_interval is not None:
             self._notifier.watchdog()
         if self._is_stopping:
             return
-        while len(self._slots) < self._size:
+        # Another supervisor may have left more sockets than this one has workers.
+        while len(self._slots) < max(self._size, len(self._sockets.by_slot)):
             self._slots.append(Slot(len(self._slots)))
         for slot in self._slots:
             self._promote(slot)
+            self._let_go(slot)
         for slot in self._slots[: self._size]:
             self._fill(slot)
         for slot in self._slots[self._size :]:
             self._empty(slot)
         for slot in self._slots:
-            self._lend(slot)
+            others = [each.serving for each in self._slots if each is not slot]
+            slot.lend(self._sockets.by_slot[slot.number], others)
         self._take_stock()
 
     def _promote(self, slot: Slot) -> None:
@@ -235,6 +220,14 @@ class Supervisor:
         logger.info("%s is ready", slot.serving)
         if old is not None:
             self._dismiss(slot, old)
+
+    def _let_go(self, slot: Slot) -> None:
+        """Take note of a worker that stops by itself: somebody has sent it a signal."""
+        child = slot.serving
+        if child is not None and child.state is State.LEAVING:
+            slot.serving = None
+            self._dismiss(slot, child)
+            logger.warning("%s leaves by itself; starting another", child)
 
     def _dismiss(self, slot: Slot, child: Child) -> None:
         slot.leaving.append(child)
@@ -251,7 +244,7 @@ class Supervisor:
     def _fill(self, slot: Slot) -> None:
         """Start a worker where there is none, or where the present one is to be replaced."""
         present = slot.serving
-        if slot.starting is not None or monotonic() < slot.retry_at:
+        if slot.starting is not None or monotonic() < slot.retry_at or self._is_stopping:
             return
         if present is not None:
             is_due = present.is_outdated or present.wish is not None
@@ -279,38 +272,24 @@ class Supervisor:
                 self._dismiss(slot, child)
         slot.serving = slot.starting = None
 
-    def _lend(self, slot: Slot) -> None:
-        """Let all others accept on the sockets of a slot without a worker that does."""
-        sockets = self._sockets.by_slot[slot.number]
-        owner = slot.serving
-        if owner is not None and not owner.is_silent:
-            for child in slot.lent_to:
-                child.leave(slot.number)
-            slot.lent_to.clear()
-            return
-        others = [each.serving for each in self._slots if each is not slot] if sockets else []
-        for other in others:
-            if other is None or other.is_silent or other in slot.lent_to:
-                continue
-            if other.take(slot.number, sockets):
-                slot.lent_to.add(other)
-
     def _take_stock(self) -> None:
         """Say when all are ready, at first or after a reload."""
-        present = [slot.serving for slot in self._slots[: self._size]]
-        if self._is_reloading and not any(child and child.is_outdated for child in present):
+        slots = self._slots[: self._size]
+        if self._is_stopping or not all(slot.serving for slot in slots):
+            return
+        if not self._is_up:
+            if self._predecessor is not None:
+                self._pid_file.write()
+                self._predecessor.take_over()
+            if self._announce is not None:
+                self._announce(self._sockets.descriptions)
+            self._is_up = True
+            self._tell_ready()
+        is_old = any(child.is_outdated for slot in slots for child in slot.current())
+        if self._is_reloading and not is_old:
             self._is_reloading = False
             logger.info("The reload is complete")
             self._tell_ready()
-        if self._is_up or not all(present):
-            return
-        self._is_up = True
-        self._pid_file.write()
-        if self._predecessor is not None:
-            self._predecessor.take_over()
-        if self._announce is not None:
-            self._announce(self._sockets.descriptions)
-        self._tell_ready()
 
     def _tell_ready(self) -> None:
         where = ", ".join(self._sockets.descriptions)
@@ -328,6 +307,8 @@ class Supervisor:
                 child.hurry()
             return
         self._is_stopping = True
+        if self._predecessor is not None and not self._is_up:
+            is_replaced = True  # it goes on, and is the one that the service manager knows
         logger.info("Stopping: waiting for the workers")
         if not is_replaced:
             self._notifier.stopping()
@@ -345,7 +326,8 @@ class Supervisor:
             return
         logger.info("SIGHUP: replacing the workers, one after the other")
         self._is_reloading = True
-        self._notifier.reloading()
+        if self._is_up:
+            self._notifier.reloading()
         for child in self._children():
             child.is_outdated = True
         for slot in self._slots:
@@ -353,16 +335,19 @@ class Supervisor:
 
     def _resize(self, change: int) -> None:
         """Have one worker more, or less."""
-        if self._is_stopping:
-            return
         size = max(1, self._size + change)
+        if self._is_stopping or size == self._size:
+            return
+        if self._successor is not None:
+            logger.warning("Another supervisor is taking over; it has to be told")
+            return
         try:
             self._sockets.grow(size)
         except ListenError as error:
             logger.error("There is no room for another worker: %s", error)
             return
         self._size = size
-        logger.info("%d workers from now on", size)
+        logger.info("Workers from now on: %d", size)
 
     def _reopen(self) -> None:
         """Let every process open its log files again."""
@@ -385,6 +370,6 @@ class Supervisor:
     def _hand_over(self) -> None:
         """Leave, or stay, as the other supervisor is ready or has ended."""
         successor, self._successor = self._successor, None
-        if successor is not None and successor.status is None:
+        if successor is not None and successor.status is None and not self._is_stopping:
             self._notifier.hand_over(successor.pid)
             self._stop(is_replaced=True)
