@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("resolution", "headers"),
     ),
     ("interfaces",),
-    ("access_formats", "access_log", "proxy_headers"),
+    ("access_formats", "access_log", "proxy_headers", "metrics*"),
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
@@ -58,6 +58,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "autobahn": ("protocols.websocket*",),
     "_nvx_xormasker": ("protocols.websocket_frames",),
     "cryptography": ("tls", "tls_extension"),
+    "prometheus_client": ("metrics.exposition",),
 }
 
 MAX_LINES = 400
