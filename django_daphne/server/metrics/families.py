@@ -71,8 +71,8 @@ REASONS: Final = (
     *("reload", "max_requests", "max_lifetime", "max_rss"),
 )
 
-_FAST: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-_SLOW: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+FAST: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+SLOW: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 def _family(name: str, kind: Kind, help: str, **parts: object) -> Family:
@@ -92,20 +92,20 @@ QUEUE: Final = _family(
     "request_queue_seconds",
     Kind.HISTOGRAM,
     "The wait of a request for a thread.",
-    buckets=_FAST,
+    buckets=FAST,
 )
 APPLICATION: Final = _family(
     "request_application_seconds",
     Kind.HISTOGRAM,
     "From the head of a request to the start of its response, the wait for a thread included.",
-    buckets=_SLOW,
+    buckets=SLOW,
 )
 SENDING: Final = _family(
     "request_sending_seconds",
     Kind.HISTOGRAM,
     "From the start of a response to its last byte, as handed to the operating system or its"
     " buffer.",
-    buckets=_SLOW,
+    buckets=SLOW,
 )
 CONNECTIONS: Final = _family(
     "connections",
