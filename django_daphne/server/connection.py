@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -29,6 +29,7 @@ from .interfaces import (
     ConnectionProtocol,
     HTTPStream,
     Origin,
+    Recorder,
     RequestHead,
     Transport,
     WebSocketHandshake,
@@ -85,6 +86,7 @@ class ServerContext:
     cycles: CycleContext = field(init=False)
     proxy_headers: ProxyHeaders = field(init=False)
     admission: RequestLimit | None = None
+    recorder: Recorder | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
     # Set when a connection or a task has ended.
@@ -143,6 +145,9 @@ class RefusedConnection(Protocol):
 class Connection(Protocol):
     """A connection from its first byte to its last."""
 
+    http1: ClassVar[type[UpgradableHTTP11]] = UpgradableHTTP11
+    http2: ClassVar[type[ExtendedHTTP2]] = ExtendedHTTP2
+
     transport: Transport  # type: ignore[assignment]  # Twisted's has fewer wishes
 
     def __init__(self, context: ServerContext) -> None:
@@ -164,9 +169,9 @@ class Connection(Protocol):
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
         if transport.alpn == "h2":
-            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+            self._switch_protocol(self._make_protocol(self.http2))
             return
-        self._switch_protocol(self._make_protocol(UpgradableHTTP11))
+        self._switch_protocol(self._make_protocol(self.http1))
         if config.http2.http2:
             self.dataReceived = self._negotiate  # type: ignore[method-assign]
 
@@ -185,6 +190,7 @@ class Connection(Protocol):
                 default_headers=context.default_headers,
                 admission=context.admission,
                 log_access=context.log_access,
+                recorder=context.recorder,
             ),
             self.transport,
             self._deadlines,
@@ -205,7 +211,7 @@ class Connection(Protocol):
             self._switch_protocol(self._protocol)
         elif alpn == "h2" or first == PREFACE:
             self._deadlines.cancel_all()
-            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+            self._switch_protocol(self._make_protocol(self.http2))
         else:
             self._first_bytes = data  # the beginning of the preface, or of "POST"
             return

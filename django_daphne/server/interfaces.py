@@ -370,6 +370,34 @@ class DefaultHeaders(Protocol):
         """Return the same with names in lower case, for HTTP/2."""
 
 
+class Recorder(Protocol):
+    """What counts; on the loop's thread. Times are in seconds, ``limit`` is an option's name."""
+
+    def request(self, version: str, status: int, application: float, sending: float | None) -> None:
+        """Count a request: the time to its response, if there was one, and that of sending it."""
+
+    def connection_accepted(self) -> None: ...
+
+    def connection_spoken(self, before: str | None, after: str | None) -> None:
+        """Take note of what is spoken: nothing before a connection's begin and after its end."""
+
+    def bytes_received(self, count: int) -> None: ...
+
+    def bytes_sent(self, count: int) -> None: ...
+
+    def streams_changed(self, change: int) -> None: ...
+
+    def websockets_changed(self, change: int) -> None: ...
+
+    def message_received(self) -> None: ...
+
+    def message_sent(self) -> None: ...
+
+    def reset(self, kind: str) -> None: ...
+
+    def limit_hit(self, limit: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
     """What a protocol knows of the world around its connection."""
@@ -385,3 +413,4 @@ class ConnectionContext:
     default_headers: DefaultHeaders
     admission: Admission | None
     log_access: Callable[[AccessRecord], None] | None
+    recorder: Recorder | None = None

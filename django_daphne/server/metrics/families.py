@@ -53,15 +53,14 @@ PREFIX: Final = "django_daphne_"
 
 VERSIONS: Final = ("1.0", "1.1", "2")
 FIRST_STATUS: Final = 100
-STATUSES: Final = tuple(str(status) for status in range(FIRST_STATUS, 600))
-OTHER: Final = "other"
+# The last is for all others, which an application may make up.
+STATUSES: Final = (*map(str, range(FIRST_STATUS, 600)), "other")
 # What the server refuses, ends or cuts for an option that says so, by the option's name.
 LIMITS: Final = (
     *("max_connections", "limit_concurrency"),
     *("max_request_line", "max_header_size", "max_header_count", "max_body_size"),
-    *("max_discard_size", "http_timeout", "header_timeout", "body_timeout", "write_timeout"),
-    *("half_close_timeout", "linger_timeout"),
-    *("http2_max_concurrent_streams", "http2_ping_timeout", "http2_resets"),
+    *("http_timeout", "header_timeout", "body_timeout", "write_timeout"),
+    *("http2_max_concurrent_streams", "http2_ping_timeout", "http2_allowances"),
     *("websocket_timeout", "websocket_connect_timeout", "ping_timeout"),
     *("websocket_max_message_size", "websocket_max_frame_size", "websocket_max_fragments"),
 )
@@ -163,7 +162,7 @@ RESETS: Final = _family(
 LIMITS_HIT: Final = _family(
     "limits_hit_total",
     Kind.COUNTER,
-    "Refusals and ends for a limit, by the option that sets it; http2_resets is the allowance of"
+    "Refusals and ends for a limit, by the option that sets it; http2_allowances are those of"
     " frames that only make work.",
     labels=("limit",),
     values=(LIMITS,),

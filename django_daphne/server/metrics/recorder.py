@@ -12,7 +12,6 @@ import threading
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from bisect import bisect_left
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 

@@ -122,7 +122,7 @@ class CountedWebSocket(WebSocket):
 class CountedHTTP11(UpgradableHTTP11):
     """HTTP/1.1."""
 
-    make_exchange = CountedHTTP11Exchange
+    exchange_of = CountedHTTP11Exchange
     make_websocket = CountedWebSocket
 
     def __init__(
@@ -202,6 +202,11 @@ class CountedHTTP2(ExtendedHTTP2):
     def _connect_timed_out(self, stream: HTTP2Stream) -> None:
         self._recorder.limit_hit("websocket_connect_timeout")
         super()._connect_timed_out(stream)
+
+    def request_timed_out(self, stream: HTTP2Stream) -> None:
+        """Answer for an application that did not, within http_timeout."""
+        self._recorder.limit_hit("http_timeout")
+        super().request_timed_out(stream)
 
     def room_timed_out(self, stream: HTTP2Stream) -> None:
         """Give up a stream whose client leaves no room for it in the windows."""
