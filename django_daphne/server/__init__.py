@@ -33,6 +33,8 @@ from .exceptions import (
     ServerError,
 )
 from .interfaces import AccessRecord
+from .metrics.threads import watch_threads
+from .metrics_config import MetricsConfig
 from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .resolution import (
@@ -103,6 +105,7 @@ __all__ = [
     "LogConfig",
     "MemoryConnection",
     "MemoryServer",
+    "MetricsConfig",
     "PeerError",
     "Problem",
     "ProcessConfig",
@@ -141,6 +144,7 @@ __all__ = [
     "set_up_access_log",
     "start_reactor",
     "timeout",
+    "watch_threads",
 ]
 
 

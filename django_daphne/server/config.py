@@ -17,6 +17,7 @@ from typing import Any, Literal
 from .addresses import BIND_FORMS, TRUSTED_FORMS, ProxyProtocol, TrustedPeers, parse_bind
 from .consistency import contradictions
 from .exceptions import ConfigurationError
+from .metrics_config import MetricsConfig
 from .options import CLOSED, Group, Option, limit, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .sources import read_values
@@ -309,6 +310,7 @@ class ServerConfig:
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     logging: LogConfig = field(default_factory=LogConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ServerConfig:

@@ -26,6 +26,13 @@ class Kind(enum.Enum):
     HELD = "held"  # a counter of the process that holds the pages, in none of them
     HELD_GAUGE = "held gauge"  # a number that it knows
 
+    @property
+    def prometheus_type(self) -> str:
+        """Return what Prometheus calls it."""
+        if self in (Kind.COUNTER, Kind.TOTAL, Kind.HELD):
+            return "counter"
+        return "histogram" if self is Kind.HISTOGRAM else "gauge"
+
 
 @dataclass(frozen=True)
 class Family:
@@ -90,7 +97,7 @@ REQUESTS: Final = _family(
 QUEUE: Final = _family(
     "request_queue_seconds",
     Kind.HISTOGRAM,
-    "The wait of a request for a thread.",
+    "The wait for a thread, each time that a request needs one.",
     buckets=FAST,
 )
 APPLICATION: Final = _family(

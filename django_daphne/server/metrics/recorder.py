@@ -95,6 +95,12 @@ class PageRecorder:
         """Count a connection, whatever becomes of it."""
         self._counts[_ACCEPTED] += 1
 
+    def connection_refused(self) -> None:
+        """Count a connection that was reset, because there are as many as there may be."""
+        self.connection_accepted()
+        self.limit_hit("max_connections")
+        self.reset("connection")
+
     def connection_spoken(self, before: str | None, after: str | None) -> None:
         """Take note of what is spoken, from the first to the last."""
         if before is not None:
