@@ -28,12 +28,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "protocol_config",
             "tls_config",
             "worker_config",
+            "metrics_config",
             "consistency",
         ),
         *("resolution", "headers", "request_id"),
     ),
-    ("interfaces",),
-    ("access_formats", "access_log", "log_files", "proxy_headers"),
+    ("interfaces", "services"),
+    (
+        *("access_formats", "access_log", "log_files", "proxy_headers"),
+        *("metrics", *(f"metrics.{name}" for name in ("families", "page", "board", "threads"))),
+        "metrics.recorder",
+    ),
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
@@ -43,6 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("tls", "tls_extension", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),
         *("workers*", "launch"),
+        *("counted_connection", "metrics.exposition"),
     ),
     ("",),
 )
@@ -62,6 +68,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "autobahn": ("protocols.websocket*",),
     "_nvx_xormasker": ("protocols.websocket_frames",),
     "cryptography": ("tls", "tls_extension"),
+    "prometheus_client": ("metrics.exposition",),
 }
 
 MAX_LINES = 400

@@ -34,6 +34,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..conf import TOTAL_FOR_EACH
+from ..server import watch_threads
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -121,6 +122,8 @@ class LanePool:
                 self._measure(now)
             if self._counted < self._level and self._has_room(counts=True):
                 self._give(job, counts=True)
+                if note_wait is not None:
+                    note_wait(0.0)
             else:
                 self._waiting.append((now, job))
                 self._look_after(loop)
@@ -131,6 +134,8 @@ class LanePool:
             self._is_closed = False
             if self._has_room(counts=False) and not self._wanted:
                 self._give(job, counts=False)
+                if note_wait is not None:
+                    note_wait(0.0)
             else:
                 self._wanted.append((time.monotonic(), job))
                 self._look_after(loop)
@@ -142,7 +147,7 @@ class LanePool:
                 lane.counts = False
                 self._counted -= 1
                 if self._waiting and self._counted < self._level and self._has_room(counts=True):
-                    self._give(self._waiting.popleft()[1], counts=True)
+                    self._give(_take(self._waiting), counts=True)
 
     def close(self, timeout: float | None) -> bool:
         """Let every lane end after what waits, for so many seconds; tell whether all have."""
@@ -219,7 +224,7 @@ class LanePool:
                 if self._level < self._limit and not (self._is_busy and self._begun > begun):
                     self._level += 1
                 if self._counted < self._level and self._has_room(counts=True):
-                    self._give(self._waiting.popleft()[1], counts=True)
+                    self._give(_take(self._waiting), counts=True)
             if self._waiting or self._wanted:
                 self._look_again(loop)
             text = self._complaint(now)
@@ -257,11 +262,11 @@ class LanePool:
             if is_waiting and (counted or not self._has_room(counts=True)):
                 lane.counts = True
                 self._begin(counts=True)
-                return self._waiting.popleft()[1]
+                return _take(self._waiting)
             # Not where sync views that have stepped aside are more than the others' share.
             if self._wanted and not counted and self._others() <= self._total - self._limit:
                 self._begin(counts=False)
-                return self._wanted.popleft()[1]
+                return _take(self._wanted)
             if self._is_closed:  # what waits is taken by those that run
                 lane.take(None)
             else:
@@ -327,6 +332,31 @@ class Lane(threading.Thread):
 
 
 _pools: weakref.WeakSet[LanePool] = weakref.WeakSet()
+
+# Called with the seconds that each job has waited, when somebody counts.
+note_wait: Callable[[float], object] | None = None
+
+
+def _take(waiting: deque[tuple[float, Job]]) -> Job:
+    """Return the oldest job that waits."""
+    since, job = waiting.popleft()
+    if note_wait is not None:
+        note_wait(time.monotonic() - since)
+    return job
+
+
+def _count_for(take_note: Callable[[float], object] | None) -> None:
+    global note_wait  # noqa: PLW0603 - threads are the process's
+    note_wait = take_note
+
+
+def _count_lanes() -> tuple[int, int]:
+    """Return how many lanes there are, and how many have a job."""
+    pools = list(_pools)
+    return sum(map(len, pools)), sum(pool.busy for pool in pools)
+
+
+watch_threads(_count_for, _count_lanes)
 
 
 def end_lanes(timeout: float) -> bool:

@@ -36,6 +36,7 @@ class DevelopmentProcess(ServerProcess):
 
     renews_on_hangup = False
     has_pid_file = False
+    has_metrics = False
     _current: ClassVar[DevelopmentProcess | None] = None
 
     def __init__(

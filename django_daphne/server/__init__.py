@@ -34,6 +34,8 @@ from .exceptions import (
     WorkerFailure,
 )
 from .interfaces import AccessRecord
+from .metrics.threads import watch_threads
+from .metrics_config import MetricsConfig
 from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .request_id import Trace, current_trace, handling, trace_id
@@ -112,6 +114,7 @@ __all__ = [
     "LogConfig",
     "MemoryConnection",
     "MemoryServer",
+    "MetricsConfig",
     "PeerError",
     "Problem",
     "ProcessConfig",
@@ -158,6 +161,7 @@ __all__ = [
     "supervise",
     "timeout",
     "trace_id",
+    "watch_threads",
 ]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from .addresses import BIND_FORMS, TRUSTED_FORMS, ProxyProtocol, TrustedPeers, parse_bind
 from .consistency import contradictions
 from .exceptions import ConfigurationError
+from .metrics_config import MetricsConfig
 from .options import CLOSED, Group, Option, limit, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
 from .sources import read_values
@@ -345,6 +346,7 @@ class ServerConfig:
     process: ProcessConfig = field(default_factory=ProcessConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     logging: LogConfig = field(default_factory=LogConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ServerConfig:

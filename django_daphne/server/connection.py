@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -40,6 +40,7 @@ from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
 from .request_id import DEFAULT_HEADER, Trace, TraceReader, make_trace
+from .services import Recorder
 from .types import ASGIApplication
 
 ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]
@@ -90,6 +91,7 @@ class ServerContext:
     noted: frozenset[bytes] = field(init=False)
     id_header: bytes | None = None
     admission: RequestLimit | None = None
+    recorder: Recorder | None = None
     default_headers: DefaultHeaders = field(init=False)
     connections: set[Connection] = field(default_factory=set)
     # Set when a connection or a task has ended.
@@ -153,6 +155,9 @@ class RefusedConnection(Protocol):
 class Connection(Protocol):
     """A connection from its first byte to its last."""
 
+    http1: ClassVar[type[UpgradableHTTP11]] = UpgradableHTTP11
+    http2: ClassVar[type[ExtendedHTTP2]] = ExtendedHTTP2
+
     transport: Transport  # type: ignore[assignment]  # Twisted's has fewer wishes
 
     def __init__(self, context: ServerContext) -> None:
@@ -174,9 +179,9 @@ class Connection(Protocol):
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
         if transport.alpn == "h2":
-            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+            self._switch_protocol(self._make_protocol(self.http2))
             return
-        self._switch_protocol(self._make_protocol(UpgradableHTTP11))
+        self._switch_protocol(self._make_protocol(self.http1))
         if config.http2.http2:
             self.dataReceived = self._negotiate  # type: ignore[method-assign]
 
@@ -197,6 +202,7 @@ class Connection(Protocol):
                 log_access=context.log_access,
                 trace=self._trace,
                 id_header=context.id_header,
+                recorder=context.recorder,
             ),
             self.transport,
             self._deadlines,
@@ -217,7 +223,7 @@ class Connection(Protocol):
             self._switch_protocol(self._protocol)
         elif alpn == "h2" or first == PREFACE:
             self._deadlines.cancel_all()
-            self._switch_protocol(self._make_protocol(ExtendedHTTP2))
+            self._switch_protocol(self._make_protocol(self.http2))
         else:
             self._first_bytes = data  # the beginning of the preface, or of "POST"
             return

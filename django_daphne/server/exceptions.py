@@ -74,28 +74,36 @@ class PeerError(ServerError):
     """The client broke the protocol or a limit.
 
     ``status`` is the HTTP status to answer with, ``headers`` what the answer has besides the usual;
-    the text is for the log.
+    the text is for the log. ``limit`` is the option whose limit it is.
     """
 
     def __init__(
-        self, status: int, reason: str, headers: tuple[tuple[bytes, bytes], ...] = ()
+        self,
+        status: int,
+        reason: str,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        limit: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.headers = headers
+        self.limit = limit
 
 
 class CodedError(ServerError):
     """The client broke a rule, or a limit, that its protocol has a code for.
 
-    ``code`` is that of the frame to answer with; the text is for the log.
+    ``code`` is that of the frame to answer with; the text is for the log. ``limit`` is the option
+    whose limit it is.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, *, limit: str | None = None) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
+        self.limit = limit
 
 
 class WebSocketError(CodedError):

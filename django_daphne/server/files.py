@@ -69,11 +69,13 @@ async def send(
     offset: int,
     count: int,
     progress: Progress,
+    note_sent: Callable[[int], object] | None = None,
 ) -> None:
     """Let the kernel send to ``sock``, a non-blocking descriptor with nothing else to send.
 
     ``sock`` is a duplicate, for the loops let nobody wait on a descriptor of theirs; so ``ended``,
-    done when the connection is, is the only sign of an end of our own making. Raises as ``copy``.
+    done when the connection is, is the only sign of an end of our own making. ``note_sent`` is told
+    the size of every piece. Raises as ``copy``.
     """
     loop = asyncio.get_running_loop()
     end = offset + count
@@ -90,6 +92,8 @@ async def send(
         if sent == 0:
             raise EOFError("the file is shorter than what was promised of it")
         offset += sent
+        if note_sent is not None:
+            note_sent(sent)
         progress()
         await asyncio.sleep(0)  # a turn for the other connections
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from .request_id import Trace
+from .services import Admission, DefaultHeaders, Recorder
 from .types import Address, Header, Headers
 
 if TYPE_CHECKING:
@@ -354,31 +355,6 @@ class ConnectionProtocol(Protocol):
         """Ask for an end of what has none by itself; more than once, if need be."""
 
 
-class Admission(Protocol):
-    """The number of requests that may run at the same time."""
-
-    def enter(self) -> bool:
-        """Count a request that begins; false when there is no room for it."""
-
-    def leave(self) -> None:
-        """Count one that has ended, after an ``enter`` that was true."""
-
-
-class DefaultHeaders(Protocol):
-    """The fields that every response has; lines are bytes with their CRLF."""
-
-    @property
-    def server(self) -> bytes: ...
-
-    def date(self) -> bytes: ...
-
-    def block(self) -> bytes:
-        """Return Date and Server, made once a second."""
-
-    def fields(self) -> Sequence[Header]:
-        """Return the same with names in lower case, for HTTP/2."""
-
-
 @dataclass(frozen=True, slots=True)
 class ConnectionContext:
     """What a protocol knows of the world around its connection.
@@ -399,3 +375,4 @@ class ConnectionContext:
     log_access: Callable[[AccessRecord], None] | None
     trace: Callable[[RequestHead], Trace]
     id_header: bytes | None
+    recorder: Recorder | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final
 from . import reactor
 from .config import ServerConfig
 from .log_files import reopen_log_files
+from .metrics.exposition import exposed
 from .pid_file import PidFile
 from .server import Server
 from .systemd import Notifier, take_sockets
@@ -34,6 +35,8 @@ class ServerProcess:
     renews_on_hangup = True
     # For a process that others ask for.
     has_pid_file = True
+    # For a process below another that answers for it, too.
+    has_metrics = True
 
     def __init__(
         self,
@@ -70,6 +73,12 @@ class ServerProcess:
         Raises ConfigurationError or ListenError before anything has started, LifespanFailure when
         the application does not start.
         """
+        with exposed(self._config.metrics.metrics_bind if self.has_metrics else None) as recorder:
+            if recorder is not None:
+                self._options["recorder"] = recorder
+            self._run()
+
+    def _run(self) -> None:
         twisted_reactor, loop = reactor.install(self._config.process.loop)
         threads = self._config.process.executor_threads
         if threads is not None:

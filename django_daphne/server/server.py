@@ -20,10 +20,12 @@ from .asgi.tasks import ApplicationTasks
 from .bound_socket import BoundSocket
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
+from .counted_connection import CountedConnection
 from .descriptors import find_connection_limit
 from .health import HealthCheck
 from .interfaces import AccessRecord
 from .listeners import Listeners
+from .metrics.recorder import PageRecorder
 from .redirect import HTTPSRedirect
 from .transports import ConnectionProtocol
 from .types import ASGIApplication
@@ -58,6 +60,7 @@ class Server:
         log_access: LogAccess | None = None,
         sockets: Sequence[BoundSocket] | None = None,
         reactor: Any = None,
+        recorder: PageRecorder | None = None,
         eager: bool = False,
         on_started: Hook | None = None,
         on_stopping: Hook | None = None,
@@ -66,9 +69,10 @@ class Server:
 
         ``log_access`` is called once for every finished request. ``sockets`` are what ``bind`` has
         returned before, for a caller that had to know the address first. ``reactor`` is Twisted's,
-        for endpoint strings. ``eager`` starts the application within the read of a request and not
-        a turn of the loop later (Python 3.12). ``on_started`` is awaited after lifespan startup and
-        before the first request, ``on_stopping`` after the last and before lifespan shutdown.
+        for endpoint strings. ``recorder`` counts what happens. ``eager`` starts the application
+        within the read of a request and not a turn of the loop later (Python 3.12). ``on_started``
+        is awaited after lifespan startup and before the first request, ``on_stopping`` after the
+        last and before lifespan shutdown.
         """
         self._application: ASGIApplication = guarantee_single_callable(  # type: ignore[no-untyped-call]
             application
@@ -77,6 +81,7 @@ class Server:
         self._log_access = log_access
         health_path = self._config.http.health_path
         self._health = None if health_path is None else HealthCheck(health_path)
+        self._recorder = recorder
         self._eager = eager
         self._on_started = on_started
         self._on_stopping = on_stopping
@@ -84,6 +89,9 @@ class Server:
         self._is_closed = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or find_connection_limit()
+        self._make_connection: type[Connection] = (
+            Connection if recorder is None else CountedConnection
+        )
         self._refusal_logged = float("-inf")
         self._lifespan: Lifespan
         self._context: ServerContext
@@ -137,13 +145,18 @@ class Server:
                 state=self._lifespan.state,
                 log_access=self._log_unchecked(),
                 call_soon=loop.call_soon,
+                recorder=self._recorder,
             )
+            if self._recorder is not None:
+                self._recorder.start(loop)
             if self._on_started is not None:
                 await self._on_started()
             await self._listen()
         except BaseException:
             await self._listeners.close()
             await self._lifespan.shutdown()
+            if self._recorder is not None:
+                self._recorder.stop()
             raise
 
     async def _listen(self) -> None:
@@ -176,11 +189,13 @@ class Server:
         if self._is_closed:
             return RefusedConnection()  # its TLS handshake has ended too late
         if self._listeners.is_closing:  # it was accepted while the listeners were closed
-            connection = Connection(context)
+            connection = self._make_connection(context)
             context.call_soon(connection.drain)
             return connection
         if self._max_connections is None or len(context.connections) < self._max_connections:
-            return Connection(context)
+            return self._make_connection(context)
+        if self._recorder is not None:
+            self._recorder.connection_refused()
         now = context.clock.now()
         if now - self._refusal_logged >= _REFUSAL_LOG_INTERVAL:
             self._refusal_logged = now
@@ -243,6 +258,8 @@ class Server:
             await self._on_stopping()
         await self._lifespan.shutdown()
         context.wheel.close()
+        if self._recorder is not None:
+            self._recorder.stop()
 
     def hurry(self) -> None:
         """End the graceful time of ``stop`` now."""

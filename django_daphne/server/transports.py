@@ -69,6 +69,8 @@ class NativeTransport(asyncio.Protocol):
     alpn: str | None
     # The hot path: bytes go to the loop without a stop here, and after the end nowhere.
     write: Callable[[bytes], None]
+    # Called with the size of what the kernel sends of a file, which nobody writes.
+    note_sent: Callable[[int], object] | None = None
 
     def __init__(self, connect: ConnectionFactory, introduction: ProxyHeader | None = None) -> None:
         """Make a transport; an ``introduction`` is what a proxy has said of the connection."""
@@ -209,7 +211,9 @@ class NativeTransport(asyncio.Protocol):
         self._file_ended = asyncio.get_running_loop().create_future()
         sock = os.dup(self._transport.get_extra_info("socket").fileno())
         try:
-            await files.send(sock, self._file_ended, descriptor, offset, count, progress)
+            await files.send(
+                *(sock, self._file_ended, descriptor, offset, count, progress), self.note_sent
+            )
         finally:
             os.close(sock)
             self._file_ended = None

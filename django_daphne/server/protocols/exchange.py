@@ -16,14 +16,8 @@ from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from ..exceptions import ApplicationError
-from ..interfaces import (
-    AccessRecord,
-    Admission,
-    ConnectionContext,
-    Event,
-    HTTPCycle,
-    RequestHead,
-)
+from ..interfaces import AccessRecord, ConnectionContext, Event, HTTPCycle, RequestHead
+from ..services import Admission
 from ..types import Headers
 from .responses import Response
 

@@ -24,7 +24,7 @@ client that pipelines without end.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import ClassVar, Final
 
 from ..exceptions import PeerError
 from ..interfaces import ConnectionContext, HTTPCycle, Transport
@@ -58,14 +58,13 @@ _HEAD, _BODY, _COMPLETE, _DISCARD = Reading
 class HTTP11:
     """One connection: what its bytes mean, and what becomes of it behind each exchange."""
 
+    exchange_of: ClassVar[type[HTTP11Exchange]] = HTTP11Exchange
+
     def __init__(
         self, context: ConnectionContext, transport: Transport, deadlines: Deadlines
     ) -> None:
-        self._context = context
-        self._transport = transport
-        self._deadlines = deadlines
-        self._limits = context.config.limits
-        self._timeouts = context.config.timeouts
+        self._context, self._transport, self._deadlines = context, transport, deadlines
+        self._limits, self._timeouts = context.config.limits, context.config.timeouts
         self._wire = Wire(transport, deadlines, context.config, self.give_up)
         self._input = InputBuffer(self._limits)
         self._head_reader = HeadReader(self._limits.max_header_count)
@@ -198,13 +197,13 @@ class HTTP11:
         if self._head_is_timed:
             self._head_is_timed = False
             self._deadlines.cancel("head")
-        self._exchange = exchange = HTTP11Exchange(request, self, self._wire, context)
+        self._exchange = exchange = self.exchange_of(request, self, self._wire, context)
         if request.has_body:
             self._start_body(exchange)
         else:
             self._reading = _COMPLETE
         if context.admission is not None and not exchange.enter(context.admission):
-            raise PeerError(503, "Too many requests are running.")
+            raise PeerError(503, "Too many requests are running.", limit="limit_concurrency")
         exchange.cycle = self._create_cycle(exchange)
         if self._timeouts.http_timeout is not None:
             self._deadlines.start("request", self._timeouts.http_timeout, self._request_timed_out)
@@ -226,7 +225,7 @@ class HTTP11:
         else:
             self._body = LengthBody(length)
             if limits.max_body_size is not None and length > limits.max_body_size:
-                raise PeerError(413, "Content-Length over max_body_size")
+                raise PeerError(413, "Content-Length over max_body_size", limit="max_body_size")
         self._deadlines.start("body", self._timeouts.body_timeout, self._body_timed_out)
 
     def _read_body(self) -> None:
@@ -349,7 +348,8 @@ class HTTP11:
             if self._reading is _DISCARD:
                 self._wire.linger()
                 return
-            exchange = self._exchange = HTTP11Exchange.unreadable(self, self._wire, self._context)
+            exchange = self.exchange_of.unreadable(self, self._wire, self._context)
+            self._exchange = exchange
         if exchange.state is SENDING:
             self.give_up()
             return
@@ -374,7 +374,7 @@ class HTTP11:
         if self._input.is_idle:
             self._wire.close()
         else:
-            self._reject(PeerError(408, "header_timeout"))
+            self._reject(PeerError(408, "header_timeout", limit="header_timeout"))
 
     @property
     def is_idle(self) -> bool:
@@ -387,7 +387,7 @@ class HTTP11:
             self._wire.close()
 
     def _body_timed_out(self) -> None:
-        self._reject(PeerError(408, "body_timeout"))
+        self._reject(PeerError(408, "body_timeout", limit="body_timeout"))
 
     def _request_timed_out(self) -> None:
         """Answer for an application that did not, within http_timeout."""

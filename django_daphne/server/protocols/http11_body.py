@@ -125,7 +125,7 @@ class ChunkedBody:
         size = int(match[1], 16)
         self._size += size
         if self._max_body is not None and self._size > self._max_body:
-            raise PeerError(413, "request body over max_body_size")
+            raise PeerError(413, "request body over max_body_size", limit="max_body_size")
         self._left = size or -2
         return line_end + 2
 
@@ -136,7 +136,7 @@ class ChunkedBody:
         block_end = buffer.find(b"\r\n\r\n", offset)
         size = (block_end if block_end >= 0 else len(buffer)) - offset
         if self._max_trailers is not None and size > self._max_trailers:
-            raise PeerError(431, "trailers over max_header_size")
+            raise PeerError(431, "trailers over max_header_size", limit="max_header_size")
         if block_end < 0:
             return offset
         # Validated and then dropped: nothing in ASGI takes the trailers of a request.

@@ -151,7 +151,7 @@ class HeadReader:
         except httptools.HttpParserError as error:
             raise PeerError(400, str(error)) from None
         if self._max_count is not None and len(headers) > self._max_count:
-            raise PeerError(431, "too many header fields")
+            raise PeerError(431, "too many header fields", limit="max_header_count")
         # An int is found in bytes ten times as fast as bytes are.
         if _UNDERSCORE in block and _UNDERSCORED.search(block) is not None:
             headers = [field for field in headers if _UNDERSCORE not in field[0]]

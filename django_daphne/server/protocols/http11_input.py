@@ -87,9 +87,9 @@ class InputBuffer:
         if not whole:
             stop -= 3  # as much of its end may be there
         if (stop if line_end < 0 else line_end) - offset > self._limits.max_request_line:
-            raise PeerError(414, "request line over max_request_line")
+            raise PeerError(414, "request line over max_request_line", limit="max_request_line")
         if line_end >= 0 and stop - line_end > self._limits.max_header_size:
-            raise PeerError(431, "header over max_header_size")
+            raise PeerError(431, "header over max_header_size", limit="max_header_size")
 
     def _check_beginning(self, offset: int) -> None:
         """Refuse at once what would be waited for in vain."""

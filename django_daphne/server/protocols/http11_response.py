@@ -6,7 +6,7 @@ import enum
 from http import HTTPStatus
 from typing import Final
 
-from .. import interfaces
+from .. import services
 from ..headers import field_line, known_field_lines
 from ..interfaces import RequestHead
 from ..types import Header, Headers
@@ -40,7 +40,7 @@ class ResponseWriter(Response[bytes]):
         status: int,
         headers: Headers,
         trailers: bool,
-        defaults: interfaces.DefaultHeaders,
+        defaults: services.DefaultHeaders,
     ) -> None:
         """Raise ApplicationError for a field that cannot be sent."""
         self.close = not request.keep_alive

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from ..interfaces import HTTPCycle
 from ..types import Headers
@@ -21,6 +21,8 @@ from .websocket_handshake import (
 
 class UpgradableHTTP11(HTTP11):
     """One connection that speaks HTTP/1.1 until an application accepts a WebSocket."""
+
+    make_websocket: ClassVar[type[WebSocket]] = WebSocket
 
     def _create_cycle(self, exchange: HTTP11Exchange) -> HTTPCycle:
         request = exchange.request
@@ -61,7 +63,7 @@ class UpgradableHTTP11(HTTP11):
         self._wire.write(head)
         exchange.switch(101)
         self._exchange = None
-        websocket = WebSocket(
+        websocket = self.make_websocket(
             exchange.request,
             context,
             self._transport,

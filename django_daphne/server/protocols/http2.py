@@ -48,6 +48,7 @@ class HTTP2:
     """One connection."""
 
     make_engine: ClassVar[Callable[..., Engine]] = FrameEngine
+    make_stream: ClassVar[type[HTTP2Stream]] = HTTP2Stream
 
     def __init__(
         self, context: ConnectionContext, transport: Transport, deadlines: Deadlines
@@ -180,7 +181,7 @@ class HTTP2:
         self._starting.append(stream)
 
     def _add_stream(self, stream_id: int, request: RequestHead, ended: bool) -> HTTP2Stream:
-        stream = HTTP2Stream(stream_id, request, ended, self, self._context)
+        stream = self.make_stream(stream_id, request, ended, self, self._context)
         self._streams[stream_id] = stream
         self._liveness.busy()
         self._requests += 1
@@ -208,7 +209,8 @@ class HTTP2:
         stream.data_received(data, size, ended)
         limit = self._context.config.limits.max_body_size
         if limit is not None and stream.received > limit and not stream.request.wants_websocket:
-            self._reject(stream, PeerError(413, "request body over max_body_size"))
+            error = PeerError(413, "request body over max_body_size", limit="max_body_size")
+            self._reject(stream, error)
 
     def reset_received(self, stream_id: int) -> None:
         """Take note that the client gave a stream up."""
@@ -283,7 +285,8 @@ class HTTP2:
     def _start(self, stream: HTTP2Stream, cycle: HTTPCycle) -> None:
         admission = self._context.admission
         if admission is not None and not stream.enter(admission):
-            self._reject(stream, PeerError(503, "Too many requests are running."))
+            error = PeerError(503, "Too many requests are running.", limit="limit_concurrency")
+            self._reject(stream, error)
             return
         stream.state = AWAITED
         self.timeouts.started(stream)
@@ -372,9 +375,13 @@ class HTTP2:
 
     # Deadlines that have come.
 
+    def ping_timed_out(self) -> None:
+        """Give up a client that is not there."""
+        self.give_up()
+
     def body_timed_out(self, stream: HTTP2Stream) -> None:
         """Answer for a client that does not send the rest of its request."""
-        self._reject(stream, PeerError(408, "body_timeout"))
+        self._reject(stream, PeerError(408, "body_timeout", limit="body_timeout"))
 
     def room_timed_out(self, stream: HTTP2Stream) -> None:
         """Give up a stream whose client leaves no room for it in the windows."""
@@ -386,4 +393,4 @@ class HTTP2:
 
     def head_timed_out(self) -> None:
         """Give up a client that does not say what it wants."""
-        self._fail(HTTP2Error(ErrorCode.NO_ERROR, "header_timeout"))
+        self._fail(HTTP2Error(ErrorCode.NO_ERROR, "header_timeout", limit="header_timeout"))

@@ -129,7 +129,7 @@ class HeadReader:
         if _PATH.fullmatch(path) is None and not (path == b"*" and method == b"OPTIONS"):
             raise _malformed("bad :path")
         if len(path) > self._limits.max_request_line:
-            raise PeerError(414, ":path over max_request_line")
+            raise PeerError(414, ":path over max_request_line", limit="max_request_line")
         if protocol is not None and protocol.lower() != b"websocket":
             raise PeerError(501, "an unknown :protocol")
         front = [(b"host", authority)]
@@ -164,7 +164,7 @@ class HeadReader:
                 raise _malformed("content-length without a body")
             limit = self._limits.max_body_size
             if limit is not None and size > limit:
-                raise PeerError(413, "content-length over max_body_size")
+                raise PeerError(413, "content-length over max_body_size", limit="max_body_size")
         te = special.get(b"te")
         if te is not None:
             if te != b"trailers":
@@ -176,9 +176,9 @@ class HeadReader:
     def _check_size(self, fields: Fields) -> None:
         limits = self._limits
         if list_size(fields) > limits.max_header_size:
-            raise PeerError(431, "fields over max_header_size")
+            raise PeerError(431, "fields over max_header_size", limit="max_header_size")
         if len(fields) > limits.max_header_count:
-            raise PeerError(431, "fields over max_header_count")
+            raise PeerError(431, "fields over max_header_count", limit="max_header_count")
 
 
 def refused_head(fields: Fields) -> RequestHead:

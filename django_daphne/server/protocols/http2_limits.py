@@ -68,7 +68,9 @@ class Allowances:
         left = min(left + (now - self._since[kind]) * rate, most)
         self._since[kind] = now
         if left < 1:
-            raise HTTP2Error(ErrorCode.ENHANCE_YOUR_CALM, f"too many {kind}")
+            raise HTTP2Error(
+                ErrorCode.ENHANCE_YOUR_CALM, f"too many {kind}", limit="http2_allowances"
+            )
         return left
 
 

@@ -31,7 +31,7 @@ class LivenessOwner(Protocol):
     def refuse_streams(self) -> None:
         """Close behind the last stream."""
 
-    def give_up(self) -> None:
+    def ping_timed_out(self) -> None:
         """Reset the connection."""
 
     def head_timed_out(self) -> None:
@@ -112,4 +112,4 @@ class Liveness:
 
     def ping_timed_out(self) -> None:
         """Reset the connection."""
-        self._owner.give_up()
+        self._owner.ping_timed_out()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import interfaces
+from .. import services
 from ..headers import HANDLED_FIELDS, VARYING_FIELDS, field_line
 from ..interfaces import RequestHead
 from ..types import Header, Headers
@@ -29,7 +29,7 @@ class HTTP2Response(Response[Header]):
         status: int,
         headers: Headers,
         trailers: bool,
-        defaults: interfaces.DefaultHeaders,
+        defaults: services.DefaultHeaders,
     ) -> None:
         """Raise ApplicationError for a field that cannot be sent."""
         self.is_bodiless = status in BODILESS or request.method == "HEAD"

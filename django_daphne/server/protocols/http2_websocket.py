@@ -7,7 +7,7 @@ on: ``Tunnel`` is both, the transport of the one and the cycle of the other.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from ..interfaces import ConnectionContext, HTTPCycle
 from ..types import Headers
@@ -30,6 +30,8 @@ _OK: Final = 200
 
 class ExtendedHTTP2(HTTP2):
     """One connection, whose clients may ask for a WebSocket on a stream."""
+
+    make_websocket: ClassVar[type[WebSocket]] = WebSocket
 
     def _create_cycle(self, stream: HTTP2Stream) -> HTTPCycle:
         request = stream.request
@@ -73,7 +75,7 @@ class ExtendedHTTP2(HTTP2):
         deadlines = self._deadlines.sibling()
         tunnel = Tunnel(stream, context, deadlines, waiting.cycle)
         wire = Wire(tunnel, deadlines, context.config, tunnel.abort)
-        tunnel.websocket = WebSocket(
+        tunnel.websocket = self.make_websocket(
             *(stream.request, context, tunnel, deadlines, wire),
             waiting.cycle,  # type: ignore[arg-type]  # see _create_cycle
             deflate,

@@ -135,7 +135,11 @@ class Deflate:
                 raise WebSocketError(1007, "compressed data that cannot be inflated") from None
             inflated = inflated + piece if inflated else piece
             if limit is not None and len(inflated) > limit:
-                raise WebSocketError(1009, "inflated message over websocket_max_message_size")
+                raise WebSocketError(
+                    1009,
+                    "inflated message over websocket_max_message_size",
+                    limit="websocket_max_message_size",
+                )
             self._remember(piece)
             self._is_fresh = False
             data = b""

@@ -227,7 +227,8 @@ class FrameReader:
     def _begin_data_frame(self, first: int, opcode: int, length: int) -> None:
         """Apply the limits to a frame before its payload comes."""
         if length > self._max_frame:
-            raise WebSocketError(1009, "frame over websocket_max_frame_size")
+            text = "frame over websocket_max_frame_size"
+            raise WebSocketError(1009, text, limit="websocket_max_frame_size")
         if opcode != CONTINUATION:
             self._opcode = opcode
             self._is_compressed = bool(first & _COMPRESSED)
@@ -235,9 +236,14 @@ class FrameReader:
                 self._inflater.begin()
         self._fragments += 1
         if self._fragments > self._max_fragments:
-            raise WebSocketError(1009, "message in more than websocket_max_fragments frames")
+            raise WebSocketError(
+                1009,
+                "message in more than websocket_max_fragments frames",
+                limit="websocket_max_fragments",
+            )
         if not self._is_compressed and len(self._message) + length > self._max_message:
-            raise WebSocketError(1009, "message over websocket_max_message_size")
+            text = "message over websocket_max_message_size"
+            raise WebSocketError(1009, text, limit="websocket_max_message_size")
 
     def _take(self, piece: bytes) -> None:
         """Take a piece of payload."""
