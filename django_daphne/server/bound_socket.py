@@ -87,6 +87,10 @@ class BoundSocket:
         sock = bind_name(self.socket.family, self.socket.getsockname(), backlog, shares_port=True)
         return BoundSocket.adopt(sock.detach(), **self.parts())
 
+    def duplicate(self) -> BoundSocket:
+        """Return another descriptor of the same socket."""
+        return BoundSocket.adopt(self.socket.dup().detach(), **self.parts())
+
     def parts(self) -> dict[str, Any]:
         """Return what makes it again in another process, for `adopt`; its path stays here."""
         return {

@@ -7,7 +7,7 @@ from typing import Any
 
 from .config import ServerConfig
 from .descriptors import raise_descriptor_limit
-from .exceptions import ListenError
+from .metrics.exposition import bind_metrics, exposed
 from .process import ServerProcess, activated
 from .workers.inheritance import get_worker
 from .workers.process import WorkerProcess
@@ -41,7 +41,13 @@ def supervise(
     slots = adopt_slots(config.listen) or Slots.bind(config.listen, activated(config))
     try:
         slots.grow(config.workers.workers)
-    except ListenError:
+        if config.metrics.metrics_bind is None:
+            Supervisor(slots, config, announce=announce).run()
+            return
+        if not slots.metrics:
+            slots.metrics = bind_metrics(config.metrics.metrics_bind)
+        # Those of the slots are for a supervisor that takes this one's place.
+        with exposed([each.duplicate() for each in slots.metrics]) as board:
+            Supervisor(slots, config, board=board, announce=announce).run()
+    finally:
         slots.close()
-        raise
-    Supervisor(slots, config, announce=announce).run()

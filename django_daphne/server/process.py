@@ -14,7 +14,7 @@ from typing import Any, Final
 from . import reactor
 from .config import ServerConfig
 from .log_files import reopen_log_files
-from .metrics.exposition import exposed
+from .metrics.exposition import exposed_alone
 from .pid_file import PidFile
 from .server import Server
 from .systemd import Notifier, take_sockets
@@ -73,7 +73,8 @@ class ServerProcess:
         Raises ConfigurationError or ListenError before anything has started, LifespanFailure when
         the application does not start.
         """
-        with exposed(self._config.metrics.metrics_bind if self.has_metrics else None) as recorder:
+        address = self._config.metrics.metrics_bind if self.has_metrics else None
+        with exposed_alone(address) as recorder:
             if recorder is not None:
                 self._options["recorder"] = recorder
             self._run()

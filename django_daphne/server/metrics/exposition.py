@@ -226,7 +226,28 @@ def bind_metrics(address: str) -> list[BoundSocket]:
 
 
 @contextmanager
-def exposed(address: str | None) -> Iterator[PageRecorder | None]:
+def exposed(sockets: Sequence[BoundSocket]) -> Iterator[Board]:
+    """Answer on listening sockets while the block runs, with what is on the board that it gets.
+
+    Raises ConfigurationError without prometheus-client. The sockets are closed in any case.
+    """
+    board = Board()
+    try:
+        exposition = Exposition(board, sockets)
+    except ConfigurationError:
+        for each in sockets:
+            each.close()
+        raise
+    try:
+        exposition.start()
+        yield board
+    finally:
+        exposition.close()
+        board.close()
+
+
+@contextmanager
+def exposed_alone(address: str | None) -> Iterator[PageRecorder | None]:
     """Answer for the one process that serves; give its recorder, None without an address.
 
     Raises ConfigurationError or ListenError.
@@ -234,14 +255,6 @@ def exposed(address: str | None) -> Iterator[PageRecorder | None]:
     if address is None:
         yield None
         return
-    board = Board()
-    try:
-        exposition = Exposition(board, bind_metrics(address))
-        try:
-            exposition.start()
-            board.set_workers(1)
-            yield PageRecorder(board.add())
-        finally:
-            exposition.close()
-    finally:
-        board.close()
+    with exposed(bind_metrics(address)) as board:
+        board.set_workers(1)
+        yield PageRecorder(board.add())

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from ..bound_socket import BoundSocket
+from ..metrics.page import Page
 from ..worker_config import WorkerConfig
 from .channel import Channel, Message, close_all, make_pair
 from .command import Command
@@ -55,15 +56,19 @@ class Child:
         on_change: Callable[[], object],
         *,
         is_checked: bool,
+        page: Page | None = None,
     ) -> None:
-        """Start it. Raises OSError."""
+        """Start it; it counts in the page. Raises OSError."""
         ours, its = make_pair()
         inheritance = WorkerInheritance(
             channel=its.fileno(),
             sockets=[{"descriptor": each.socket.fileno(), **each.parts()} for each in sockets],
             is_checked=is_checked,
+            page=None if page is None else page.fileno(),
         )
         descriptors = [its.fileno(), *(each.socket.fileno() for each in sockets)]
+        if page is not None:
+            descriptors.append(page.fileno())
         try:
             self._process = command.start(inheritance.variables(), descriptors)
         except OSError:
@@ -74,6 +79,7 @@ class Child:
         self._on_change = on_change
         self._channel = Channel(ours, self._note, self._has_hung_up)
         self.slot = slot
+        self.page = page
         self.state = State.STARTING
         self.wish: str | None = None
         self.is_outdated = False
@@ -85,6 +91,11 @@ class Child:
 
     def __str__(self) -> str:
         return f"Worker {self.slot + 1} (pid {self._process.pid})"
+
+    @property
+    def was_aborted(self) -> bool:
+        """Tell whether the supervisor has ended it, and not somebody else."""
+        return self._is_aborted
 
     @property
     def is_silent(self) -> bool:

@@ -19,12 +19,14 @@ VARIABLES: Final = (_WORKER, _SUCCESSOR)
 class WorkerInheritance:
     """Descriptors of a worker: its end of the channel, and sockets to accept on.
 
-    With ``is_checked`` somebody else has looked at the project before.
+    With ``is_checked`` somebody else has looked at the project before. ``page`` is the descriptor
+    of what it counts in, None without metrics.
     """
 
     channel: int
     sockets: Sequence[Mapping[str, Any]]
     is_checked: bool
+    page: int | None = None
 
     def variables(self) -> dict[str, str]:
         """Return it as environment variables."""

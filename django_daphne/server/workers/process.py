@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from ..bound_socket import BoundSocket
 from ..config import ServerConfig
+from ..metrics.page import Page
+from ..metrics.recorder import PageRecorder
 from ..process import ServerProcess
 from ..server import Server
 from ..worker_config import WorkerConfig
@@ -32,7 +34,7 @@ _STATM: Final = Path("/proc/self/statm")
 class WorkerProcess(ServerProcess):
     """Serves on the supervisor's sockets, and says each second that it does."""
 
-    has_pid_file = False
+    has_pid_file = has_metrics = False
 
     def __init__(
         self,
@@ -44,6 +46,8 @@ class WorkerProcess(ServerProcess):
         **options: Any,
     ) -> None:
         """Take what ``ServerProcess`` takes; the supervisor announces where it listens."""
+        if inheritance.page is not None:
+            options["recorder"] = PageRecorder(Page.attach(inheritance.page))
         super().__init__(
             application,
             config,

@@ -25,6 +25,7 @@ class Slot:
     leaving: list[Child] = field(default_factory=list)
     failures: int = 0
     retry_at: float = 0.0
+    vacancy: str | None = None  # why the last worker is gone
     lent_to: set[Child] = field(default_factory=set)
 
     def children(self) -> list[Child]:

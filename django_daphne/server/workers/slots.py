@@ -22,9 +22,17 @@ class Slots:
     """Sockets by slot, from 0 on, and those of all slots. There are never fewer than before."""
 
     def __init__(
-        self, shared: Sequence[BoundSocket], by_slot: Sequence[Sequence[BoundSocket]], backlog: int
+        self,
+        shared: Sequence[BoundSocket],
+        by_slot: Sequence[Sequence[BoundSocket]],
+        backlog: int,
+        metrics: Sequence[BoundSocket] = (),
     ) -> None:
-        """Take the shared sockets, and those of at least one slot."""
+        """Take the shared sockets, and those of at least one slot.
+
+        ``metrics`` are those of the supervisor itself.
+        """
+        self.metrics = list(metrics)
         self.shared = list(shared)
         self.by_slot = [list(each) for each in by_slot]
         self._backlog = backlog
@@ -48,6 +56,7 @@ class Slots:
             [BoundSocket.adopt(**each) for each in parts["shared"]],
             [[BoundSocket.adopt(**each) for each in slot] for slot in parts["by_slot"]],
             backlog,
+            [BoundSocket.adopt(**each) for each in parts["metrics"]],
         )
 
     def grow(self, count: int) -> None:
@@ -77,13 +86,14 @@ class Slots:
 
     def all(self) -> list[BoundSocket]:
         """Return every socket."""
-        return [*self.shared, *(each for slot in self.by_slot for each in slot)]
+        return [*self.shared, *(each for slot in self.by_slot for each in slot), *self.metrics]
 
     def describe(self) -> dict[str, Any]:
         """Return what another supervisor makes them from, beside the descriptors of `all`."""
         return {
             "shared": [_describe(each) for each in self.shared],
             "by_slot": [[_describe(each) for each in slot] for slot in self.by_slot],
+            "metrics": [_describe(each) for each in self.metrics],
         }
 
     def close(self) -> None:

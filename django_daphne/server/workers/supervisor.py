@@ -23,6 +23,7 @@ from typing import Final
 from ..config import ServerConfig
 from ..exceptions import ListenError, WorkerFailure
 from ..log_files import reopen_log_files
+from ..metrics.board import Board
 from ..pid_file import PidFile
 from ..systemd import Notifier
 from .child import BEAT, Child, State
@@ -47,12 +48,14 @@ class Supervisor:
         slots: Slots,
         config: ServerConfig,
         *,
+        board: Board | None = None,
         announce: Callable[[list[str]], object] | None = None,
     ) -> None:
-        """Take sockets, to be closed by it.
+        """Take sockets, to be closed by it, and a board for the workers' metrics.
 
         ``announce`` is called with where it listens when all workers are ready.
         """
+        self._board = board
         self._sockets = slots
         self._config = config
         self._pid_file = PidFile(config.process.pid_file)
@@ -155,15 +158,19 @@ class Supervisor:
     def _remove(self, slot: Slot, child: Child, end: str) -> None:
         for other in self._slots:
             other.lent_to.discard(child)
+        if self._board is not None and child.page is not None:
+            self._board.retire(child.page)
         if child in slot.leaving:
             slot.leaving.remove(child)
             logger.debug("%s has ended (%s)", child, end)
         elif child is slot.serving:
             slot.serving = None
+            slot.vacancy = "silent" if child.was_aborted else "ended"
             if not self._is_stopping:
                 logger.error("%s has ended (%s); starting another", child, end)
         else:
             slot.starting = None
+            slot.vacancy = slot.vacancy or "failed"
             if not self._is_stopping:
                 self._note_failure(slot, f"{child} could not start ({end})")
 
@@ -226,6 +233,7 @@ class Supervisor:
         child = slot.serving
         if child is not None and child.state is State.LEAVING:
             slot.serving = None
+            slot.vacancy = "ended"
             self._dismiss(slot, child)
             logger.warning("%s leaves by itself; starting another", child)
 
@@ -251,19 +259,29 @@ class Supervisor:
             is_busy = any(each.serving and each.starting for each in self._slots)  # one at a time
             if not is_due or is_busy or len(slot.leaving) >= _MAX_LEAVING:
                 return
-            logger.info("%s is replaced (%s)", present, present.wish or "reload")
+            slot.vacancy = present.wish or "reload"
+            logger.info("%s is replaced (%s)", present, slot.vacancy)
         # What has been checked once is not checked again, unless it has changed since.
         is_checked = not (self._is_reloading and present is not None)
+        reason, slot.vacancy = slot.vacancy, None
+        page = None
         try:
+            page = None if self._board is None else self._board.add()
             slot.starting = Child(
                 self._command,
                 slot.number,
                 self._sockets.of(slot.number),
                 self._wake,
                 is_checked=is_checked,
+                page=page,
             )
         except OSError as error:
+            if self._board is not None and page is not None:
+                self._board.retire(page)
             self._note_failure(slot, f"Worker {slot.number + 1} could not be started ({error})")
+            return
+        if self._board is not None and reason is not None:
+            self._board.count_restart(reason)
 
     def _empty(self, slot: Slot) -> None:
         """Let a slot's workers leave for good. Its sockets stay, and are everyone's."""
@@ -275,6 +293,8 @@ class Supervisor:
     def _take_stock(self) -> None:
         """Say when all are ready, at first or after a reload."""
         slots = self._slots[: self._size]
+        if self._board is not None:
+            self._board.set_workers(sum(slot.serving is not None for slot in slots))
         if self._is_stopping or not all(slot.serving for slot in slots):
             return
         if not self._is_up:
