@@ -10,6 +10,7 @@ from typing import Any
 from hpack import HPACKError
 
 from django_daphne.server.protocols.responses import DefaultHeaders
+from django_daphne.server.request_id import TRACE_EXTENSION
 
 from .h2_engine import slotted
 from .http2_conversation import Conversation
@@ -24,7 +25,9 @@ class Application:
         self.calls: list[list[Any]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        told: list[Any] = [dict(scope)]
+        # A request's trace is its own.
+        extensions = {**scope["extensions"], TRACE_EXTENSION: None}
+        told: list[Any] = [{**scope, "extensions": extensions}]
         self.calls.append(told)
 
         async def hear() -> dict[str, Any]:
