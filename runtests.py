@@ -17,6 +17,7 @@ at most; "--parallel 1" is one after the other.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from tests.runner import Runner, Tally
 ROOT = Path(__file__).resolve().parent
 LOOPS = ("uvloop", "asyncio")
 STARTS = ("plain", "eager")
+CODE = ("django_daphne", "example_project", "tests")
 MAX_PROCESSES = 4
 
 
@@ -100,11 +102,22 @@ def run_pass(arguments: list[str], loop: str, start: str, *more: str) -> Tally:
     return result
 
 
+def compile_code() -> None:
+    """Write the byte code of what has changed, for hundreds of processes to share.
+
+    Those that the tests start write none, nor does anyone where PYTHONDONTWRITEBYTECODE is set:
+    each would compile the package anew, which is a third of a short command's time.
+    """
+    for folder in CODE:
+        compileall.compile_dir(folder, quiet=2)
+
+
 def main(arguments: list[str]) -> int:
     """Run what the arguments ask for, print the tally and return the exit status."""
     options = vars(make_parser().parse_args(arguments))
     loop, start = options.pop("loop"), options.pop("start")
     os.chdir(ROOT)
+    compile_code()
     if options["labels"] or loop or start:
         options["labels"] = options["labels"] or ["tests"]
         result = run_once(loop=loop or LOOPS[0], start=start or STARTS[0], **options)
