@@ -10,8 +10,8 @@ Without labels there are two passes, each in a process of its own because a proc
 reactor for life: the whole suite on uvloop with plainly started tasks, then the tests tagged
 "loop" on asyncio's own loop with eager starts. (Python 3.11 knows no eager tasks: there both
 passes start them plainly, and tests in memory run in the first alone.) The last line printed counts
-the tests of both. The tests of a pass are shared by as many processes as there are processors, four
-at most; "--parallel 1" is one after the other.
+the tests of both. The tests of a pass are shared by one process more than there are processors,
+because every fifth second is waiting, four at most; "--parallel 1" is one after the other.
 """
 
 from __future__ import annotations
@@ -51,9 +51,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", choices=STARTS, help="How application tasks start.")
     parser.add_argument("--tally", type=Path, help=argparse.SUPPRESS)
     Runner.add_arguments(parser)
-    # Much of the suite is waiting for processes; more than a few at once only disturb each other.
-    parser.set_defaults(parallel=min(get_max_test_processes(), MAX_PROCESSES))
+    parser.set_defaults(parallel=default_processes())
     return parser
+
+
+def default_processes() -> int:
+    """Return how many processes share the tests; one where they cannot, or gain nothing by it."""
+    processors = get_max_test_processes()
+    # More than a few at once only disturb each other.
+    return min(processors + 1, MAX_PROCESSES) if processors > 1 else 1
 
 
 def run_once(labels: list[str], loop: str, start: str, tally: Path | None, **options: Any) -> Tally:
