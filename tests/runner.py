@@ -16,8 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.test import SimpleTestCase, TestCase
 from django.test.runner import DiscoverRunner, filter_tests_by_tags
 from django.test.utils import iter_test_cases  # type: ignore[attr-defined]  # not in the stubs
+
+from tests.support.processes import ProcessTestCase
 
 HEAVY = "heavy"
 """The tag of tests that run only when they are asked for by it."""
@@ -125,6 +128,9 @@ class Runner(DiscoverRunner):
     `tally` is complete once `run_tests` has returned. `only` names a tag that the tests selected
     by everything else must have, too.
     """
+
+    # The classes that take longest begin: at the end, the short ones keep all processes busy.
+    reorder_by: Any = (ProcessTestCase, TestCase, SimpleTestCase)
 
     def __init__(self, *, only: str | None = None, **options: Any) -> None:
         super().__init__(**options)

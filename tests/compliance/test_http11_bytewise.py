@@ -32,7 +32,7 @@ class BytewiseChannel:
         return self._client.receive()
 
 
-@tag("loop")
+@tag("loop", "memory")
 @over((case for case in CASES if not case.whole), sent)
 class BytewiseCorpusTests(CorpusTests):
     """The whole corpus in memory, a byte at a time."""

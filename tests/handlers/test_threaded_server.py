@@ -72,7 +72,8 @@ class ServerTests(HandlerTestCase):
                 if scope["path"] == "/":
                     self.ended.set()
 
-        return self.enterContext(serve(application))
+        # Who has closed the own side is soon taken for gone.
+        return self.enterContext(serve(application, half_close_timeout=0.1))
 
     def request(self, server: RunningServer, path: str = "/") -> HTTPConnection:
         """Send a request and return the client's connection."""

@@ -143,6 +143,7 @@ class ServeTests(TLSProcessTestCase):
         sock = self.open(("127.0.0.1", port))
         sock.sendall(b"GET /app HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         self.assertIn(b" 200 OK\r\n", read_all(sock))
+        sock.close()
         self.finish(server)
         development = self.start("manage.py", "runserver", *LOOP, "--noreload", "0")
         self.assertEqual(get(development.wait_for_port(), "/app").status, 200)
@@ -296,4 +297,5 @@ class HangupTests(TLSProcessTestCase):
             self.assertEqual(self.shown(port), "first")
         sock.sendall(LAST[10:])
         self.assertIn(b" 200 OK\r\n", read_all(sock))
+        sock.close()
         self.finish(server)
