@@ -57,6 +57,7 @@ class Session:
         self.socket = socket
         self.host = host
         self.joined = room.moment()
+        self.began = time.monotonic()
         self.heard: set[str] = set()
         self._waiting: dict[str, tuple[int, asyncio.Future[None]]] = {}
 
@@ -112,7 +113,6 @@ class Visitor:
         self.pings = pings
         self.sessions: list[Session] = []
         self.session: Session | None = None
-        self.gaps: list[float] = []
         self.seen: set[str] = set()
         self._newest = 0
 
@@ -125,19 +125,16 @@ class Visitor:
         """Come, and come back, until cancelled."""
         from websockets.exceptions import ConnectionClosed, WebSocketException
 
-        failures, lost = 0, None
+        failures = 0
         while True:
             with suppress(OSError, TimeoutError, WebSocketException):
                 async with self._connect() as socket:
                     try:
                         session = await self._enter(socket)
-                        if lost is not None:
-                            self.gaps.append(time.monotonic() - lost)
                         failures = 0
                         await self._attend(session)
                     except ConnectionClosed as closed:
                         self.room.codes.append(closed.rcvd and closed.rcvd.code)
-                        lost = time.monotonic()
             # What a client has to do anyway: all of them come at the same moment.
             await asyncio.sleep(random.uniform(0, min(_LONGEST, 0.1 * 2**failures)))
             failures += 1
