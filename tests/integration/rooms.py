@@ -12,7 +12,7 @@ import re
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from importlib.util import find_spec
 
@@ -20,6 +20,7 @@ from tests.support.hosts import Machine, make_network
 from tests.support.nginx import NginxTestCase
 from tests.support.processes import PATIENCE, Process
 from tests.support.redis import RedisTestCase
+from tests.support.reports import ReportingTestCase
 from tests.support.visitors import Room, Visitor, until
 from tests.test_docs import blocks
 
@@ -78,14 +79,20 @@ class Host:
 
     def start(self) -> None:
         """Start the process, at the port that it had before."""
-        flags = ("-b", self.machine.address, "-p", str(self._port))
-        flags += ("--ping-interval", str(_PING_INTERVAL))
+        flags = ["-b", self.machine.address, "-p", str(self._port)]
+        flags += ["--ping-interval", str(_PING_INTERVAL)]
         with self._case.at(self.machine):
             self.process = self._case.manage("rundaphne", *flags, REDIS_URL=self._url)
 
     def wait(self) -> None:
         """Return when it listens."""
         self._port = self.process.wait_for_port()
+
+    def start_again(self) -> None:
+        """Start the process anew once it has ended; return when it listens."""
+        self.process.wait()
+        self.start()
+        self.wait()
 
     @property
     def address(self) -> str:
@@ -109,7 +116,7 @@ class Host:
         self._case.network.plug(self.machine, self.process)
 
 
-class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase):
+class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, ReportingTestCase):
     """Tests with Redis, nginx and two hosts, each on a machine of its own."""
 
     def setUp(self):
@@ -119,6 +126,7 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase):
                 self.skipTest(f"missing: {module}")
         self._enter: tuple[str, ...] = ()
         self.network = make_network(self, 3)
+        self.report(self.network.kind)
         outside, *machines = self.network.machines
         for machine in machines:
             if not machine.enter:
@@ -217,30 +225,36 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase):
         before = len(self.room.accepted)
         await until(lambda: len(self.room.accepted) >= before + count, f"{count} more messages")
 
-    async def assert_all_move(
-        self, visitors: Sequence[Visitor], lost: Host, left: Host
-    ) -> tuple[int, float]:
-        """Wait until all who were at the lost host are at the other; return how many, how long.
+    async def nginx_uses(self, host: Host) -> None:
+        """Ask for pages until this host answers.
+
+        nginx tries a host that it has missed with one connection at a time, until one has ended
+        well. A WebSocket does not end.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while host.address.encode() not in await self._ask():
+            self.assertLess(time.monotonic(), deadline, f"nginx does not use {host.address}")
+
+    async def _ask(self) -> bytes:
+        """Return the answer to a request by nginx, with its head."""
+        reader, writer = await asyncio.open_unix_connection(self.folder / "www")
+        with closing(writer):
+            writer.write(b"GET /app HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            return await asyncio.wait_for(reader.read(), PATIENCE)
+
+    async def assert_all_move(self, visitors: Sequence[Visitor], lost: Host, left: Host) -> float:
+        """Wait until all who were at the lost host are at the other; return how long it took.
 
         Those who were at the other all the time are still there, in the same session.
         """
         began = time.monotonic()
-        sessions = {visitor: visitor.session for visitor in visitors}
-        staying = [visitor for visitor in visitors if visitor.host == left.address]
+        staying = {v: v.session for v in visitors if v.host == left.address}
         moving = [visitor for visitor in visitors if visitor.host == lost.address]
-        self.assertTrue(staying)
-        self.assertTrue(moving)
-        yield_to = [visitor for visitor in visitors if visitor not in staying]
-        await until(
-            lambda: all(
-                visitor.session not in (None, sessions[visitor]) and visitor.host == left.address
-                for visitor in yield_to
-            ),
-            "those of the lost host are at the other",
-        )
-        for visitor in staying:
-            self.assertIs(visitor.session, sessions[visitor], self.network.kind)
-        return len(moving), max(v.session.began for v in moving if v.session) - began
+        self.assertTrue(staying and moving)
+        await self.all_are_in(visitors, [left])
+        for visitor, session in staying.items():
+            self.assertIs(visitor.session, session)
+        return max(visitor.session.began for visitor in moving if visitor.session) - began
 
     async def assert_nothing_is_lost(self, visitors: Sequence[Visitor]) -> None:
         """Assert that all hear what they have to from the layer, and with the database all."""
@@ -250,11 +264,12 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase):
         await self._at_last_nothing(lambda: [s.missing() for s in sessions if s])
         await self._at_last_nothing(lambda: [accepted - visitor.seen for visitor in visitors])
 
-    async def _at_last_nothing(self, missing) -> None:
+    async def _at_last_nothing(self, missing: Callable[[], list[set[str]]]) -> None:
         try:
             await until(lambda: not any(missing()), "all is heard")
         except AssertionError:
-            self.assertEqual([sorted(texts) for texts in missing() if texts], [], self.network.kind)
+            self.assertEqual([sorted(texts) for texts in missing() if texts], [])
+            raise
 
     def stored(self) -> list[str]:
         """Return the messages in the database."""

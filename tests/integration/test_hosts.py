@@ -15,10 +15,10 @@ class HostTests(RoomTestCase):
 
     def lose(self, how: Callable[[Host], None]) -> None:
         """Lose the first host while people talk, and talk on."""
-        asyncio.run(self._lose(*self.hosts, how))
+        asyncio.run(self._lose(how, *self.hosts))
         self.assertEqual(sorted(self.stored()), sorted(self.room.accepted))
 
-    async def _lose(self, lost: Host, left: Host, how: Callable[[Host], None]) -> None:
+    async def _lose(self, how: Callable[[Host], None], lost: Host, left: Host) -> None:
         async with self.crowd(VISITORS) as visitors:
             talks = [
                 asyncio.create_task(self.talk(visitor, f"speaker {number}:"))

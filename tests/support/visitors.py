@@ -134,7 +134,7 @@ class Visitor:
                         failures = 0
                         await self._attend(session)
                     except ConnectionClosed as closed:
-                        self.room.codes.append(closed.rcvd and closed.rcvd.code)
+                        self.room.codes.append(closed.rcvd.code if closed.rcvd else None)
             # What a client has to do anyway: all of them come at the same moment.
             await asyncio.sleep(random.uniform(0, min(_LONGEST, 0.1 * 2**failures)))
             failures += 1
@@ -172,6 +172,13 @@ class Visitor:
         finally:
             self.session = None
             session.end()
+
+    async def come_again(self) -> None:
+        """Leave, and wait until back, at whatever host nginx chooses."""
+        session = self.session
+        if session is not None:
+            await session.socket.close()
+        await until(lambda: self.session not in (None, session), "a visitor is back")
 
     def _see(self, event: dict[str, Any]) -> None:
         if message := event.get("message"):
