@@ -12,7 +12,7 @@ from tests.integration.rooms import Host, RoomTestCase
 from tests.support.processes import PATIENCE
 from tests.support.visitors import Visitor
 
-VISITORS, SPEAKERS, ROUNDS = 200, 20, 9
+VISITORS, SPEAKERS, ROUNDS = 200, 20, 6
 
 # How a host is lost, and how it is there again.
 WAYS = (

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from importlib.util import find_spec
 
 from tests.support.hosts import Machine, make_network
-from tests.support.nginx import NginxTestCase
+from tests.support.nginx import Context, NginxTestCase
 from tests.support.processes import PATIENCE, Process
 from tests.support.redis import RedisTestCase
 from tests.support.reports import ReportingTestCase
@@ -190,6 +190,13 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
             block = block.replace(theirs, ours)
         return block
 
+    def _find_nginx(self, context: Context) -> tuple[str, str]:
+        program, directives = super()._find_nginx(context)
+        # In a user namespace nginx is root, whoever runs the tests, and there is nobody else.
+        if self._enter and "user root;" not in directives:
+            directives = f"user root; {directives}"
+        return program, directives
+
     @asynccontextmanager
     async def crowd(self, count: int) -> AsyncIterator[list[Visitor]]:
         """Return so many visitors, who are in the room, at both hosts."""
@@ -232,15 +239,17 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
         well. A WebSocket does not end.
         """
         deadline = time.monotonic() + PATIENCE
-        while host.address.encode() not in await self._ask():
+        while await self._ask() != host.address:
             self.assertLess(time.monotonic(), deadline, f"nginx does not use {host.address}")
 
-    async def _ask(self) -> bytes:
-        """Return the answer to a request by nginx, with its head."""
+    async def _ask(self) -> str:
+        """Ask nginx for a page; return the address of the host that answered."""
         reader, writer = await asyncio.open_unix_connection(self.folder / "www")
         with closing(writer):
             writer.write(b"GET /app HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-            return await asyncio.wait_for(reader.read(), PATIENCE)
+            answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        match = re.search(rb"(?m)^Upstream: (?:.*, )?(\S+)\r$", answer)
+        return match[1].decode() if match else ""
 
     async def assert_all_move(self, visitors: Sequence[Visitor], lost: Host, left: Host) -> float:
         """Wait until all who were at the lost host are at the other; return how long it took.

@@ -70,7 +70,9 @@ class Session:
         self._waiting[text] = (self.room.moment(), future)
         try:
             await self.socket.send(json.dumps({"key": text, "text": text}))
-            await future
+            await asyncio.wait_for(future, PATIENCE)
+        except TimeoutError:
+            raise AssertionError(f"{text!r} does not come back within {PATIENCE} s") from None
         finally:
             self._waiting.pop(text, None)
 
