@@ -46,6 +46,18 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIGRATION_MODULES = {"chat": None}
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+"""
+
+_IN_MEMORY = """
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+"""
+
+_URLS = """
+    from django.urls import path
+    from django.views.generic import TemplateView
+
+    urlpatterns = [path("", TemplateView.as_view(template_name="chat/room.html"))]
 """
 
 _ASGI = """
@@ -116,7 +128,31 @@ class Host:
         self._case.network.plug(self.machine, self.process)
 
 
-class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, ReportingTestCase):
+class RoomProjectTestCase(SmallProjectTestCase):
+    """Tests with the project of the page, whose database is empty."""
+
+    def write_project(self, *, redis: bool) -> Process:
+        """Write the project, with the layer on Redis or in memory; return its migration."""
+        self.settings_are(apps='"channels", "chat"')
+        self.write("site_asgi.py", _ASGI)
+        self.write("site_urls.py", _URLS)
+        more = _SETTINGS if redis else _SETTINGS + _IN_MEMORY
+        for text in blocks(PAGE, "python") + blocks(PAGE, "html"):
+            if match := re.match(r"(?:#|<!--) (chat/[\w/]+\.\w+)", text):
+                self.write(match[1], text)
+            elif "CHANNEL_LAYERS" in text and redis:
+                more += re.sub(r'(?<="capacity": )\d+', str(_CAPACITY), text)
+        with (self.folder / "site_settings.py").open("a", encoding="utf-8") as settings:
+            settings.write(more)
+        return self.manage("migrate", "--run-syncdb", "-v", "0")
+
+    def stored(self) -> list[str]:
+        """Return the messages in the database."""
+        with closing(sqlite3.connect(self.folder / "site.sqlite3")) as database:
+            return [text for (text,) in database.execute("SELECT text FROM chat_message")]
+
+
+class RoomTestCase(RoomProjectTestCase, RedisTestCase, NginxTestCase, ReportingTestCase):
     """Tests with Redis, nginx and two hosts, each on a machine of its own."""
 
     def setUp(self):
@@ -131,8 +167,7 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
         for machine in machines:
             if not machine.enter:
                 self.need_address(machine.address)
-        self._write_project()
-        migrated = self.manage("migrate", "--run-syncdb", "-v", "0")
+        migrated = self.write_project(redis=True)
         with self.at(outside):
             url = self.start_redis(outside.address)
         self.assertEqual(migrated.wait(), 0, migrated)
@@ -160,18 +195,6 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
         pass_fds: Sequence[int] = (),
     ) -> Process:
         return super().start_command([*self._enter, *command], variables, pass_fds)
-
-    def _write_project(self) -> None:
-        self.settings_are(apps='"channels", "chat"')
-        self.write("site_asgi.py", _ASGI)
-        more = _SETTINGS
-        for text in blocks(PAGE, "python"):
-            if text.startswith("# chat/"):
-                self.write(text.partition("\n")[0].removeprefix("# "), text)
-            elif "CHANNEL_LAYERS" in text:
-                more += re.sub(r'(?<="capacity": )\d+', str(_CAPACITY), text)
-        with (self.folder / "site_settings.py").open("a", encoding="utf-8") as settings:
-            settings.write(more)
 
     def _configure_nginx(self) -> str:
         """Return what the page has, with the addresses of the hosts."""
@@ -246,7 +269,7 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
         """Ask nginx for a page; return the address of the host that answered."""
         reader, writer = await asyncio.open_unix_connection(self.folder / "www")
         with closing(writer):
-            writer.write(b"GET /app HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+            writer.write(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
             answer = await asyncio.wait_for(reader.read(), PATIENCE)
         match = re.search(rb"(?m)^Upstream: (?:.*, )?(\S+)\r$", answer)
         return match[1].decode() if match else ""
@@ -279,8 +302,3 @@ class RoomTestCase(SmallProjectTestCase, RedisTestCase, NginxTestCase, Reporting
         except AssertionError:
             self.assertEqual([sorted(texts) for texts in missing() if texts], [])
             raise
-
-    def stored(self) -> list[str]:
-        """Return the messages in the database."""
-        with closing(sqlite3.connect(self.folder / "site.sqlite3")) as database:
-            return [text for (text,) in database.execute("SELECT text FROM chat_message")]
