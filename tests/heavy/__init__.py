@@ -19,9 +19,9 @@ import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from tests.support.processes import PATIENCE, Process, ProcessTestCase, get
+from tests.support.reports import ReportingTestCase
 
 from . import apps
 
@@ -191,18 +191,8 @@ def read_body(sock: socket.socket, buffer: bytearray, count: int) -> int:
 
 
 @unittest.skipUnless(sys.platform == "linux", "What a process holds is read from Linux's /proc.")
-class MemoryTestCase(ProcessTestCase):
-    """Tests of what a server holds. `report` is shown with the test's name, with -v 2."""
-
-    def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
-        """Run the test, keeping where its report goes."""
-        self._stream: Any = getattr(result, "showAll", False) and getattr(result, "stream", None)
-        return super().run(result)
-
-    def report(self, text: str) -> None:
-        """Show figures."""
-        if self._stream:
-            self._stream.write(f"[{text}] ")
+class MemoryTestCase(ReportingTestCase, ProcessTestCase):
+    """Tests of what a server holds."""
 
     def serve(self, *options: str, limit: int | None = None, **variables: str) -> ServerProcess:
         """Start a server with the application; at most `limit` descriptors are open in it.

@@ -44,7 +44,7 @@ master_process off;
 pid {home}/pid;
 lock_file {home}/lock;
 error_log stderr notice;
-events {{ worker_connections 64; }}
+events {{ worker_connections 1000; }}
 {context} {{
     {settings}
     {blocks}

@@ -17,12 +17,14 @@ ATTEMPTS = 5
 class RedisTestCase(ProcessTestCase):
     """Tests that may start Redis; skipped there without it."""
 
-    def start_redis(self) -> str:
-        """Start Redis and return its URL."""
+    def start_redis(self, address: str = "127.0.0.1") -> str:
+        """Start Redis and return its URL. At an address of a namespace it serves other machines."""
         program = shutil.which("redis-server")
         if program is None:
             self.skipTest("missing: redis-server")
-        options = ["--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        options = ["--bind", address, "--save", "", "--dir", str(self.folder)]
+        if not address.startswith("127."):
+            options += ["--protected-mode", "no"]
         for _ in range(ATTEMPTS):
             port = free_port()
             process = self.start_command([program, *options, "--port", str(port)])
@@ -30,6 +32,6 @@ class RedisTestCase(ProcessTestCase):
             if started is None:
                 raise AssertionError(f"Redis does not start.\n{process}")
             if started["ready"]:
-                return f"redis://127.0.0.1:{port}"
+                return f"redis://{address}:{port}"
             process.kill()
         raise AssertionError(f"Each port was taken, {ATTEMPTS} times.\n{process}")
