@@ -43,7 +43,7 @@ URLS = """
     from django.http import JsonResponse, StreamingHttpResponse
     from django.urls import path
 
-    RELEASE = Path("release").read_text()
+    RELEASE = Path(__file__).with_name("release").read_text()
 
     def page(request):
         return JsonResponse({
@@ -121,7 +121,8 @@ class Manager:
             while self._messages and not found:
                 pid, text = self._messages.pop(0)
                 if pid == self.main and is_meant(text):
-                    found.update(line.split("=", 1) for line in text.splitlines())
+                    pairs = (line.partition("=") for line in text.splitlines())
+                    found.update((name, value) for name, _, value in pairs)
             return bool(found)
 
         with self._changed:

@@ -120,8 +120,8 @@ class UnixTests(FrontTestCase):
                 self.assertTrue(each.wait(PATIENCE))
             self.link("2")
             server.send_signal(signal.SIGHUP)
-            for each in visits:
-                statuses, release = each.result()
+            for visited in visits:
+                statuses, release = visited.result()
                 self.assertEqual((set(statuses), release), ({200}, "2"), server)
 
 
