@@ -152,7 +152,7 @@ class SiteTestCase(ProcessTestCase):
     def setUp(self):
         super().setUp()
         if sys.platform != "linux":
-            self.skipTest("missing: Linux")
+            self.skipTest("There is no systemd elsewhere than on Linux.")
         for number in ("1", "2"):
             self.write(f"{number}/manage.py", MANAGE)
             self.write(f"{number}/site_settings.py", SETTINGS)
