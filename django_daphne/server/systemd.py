@@ -90,8 +90,9 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def hand_over(self, pid: int) -> None:
-        """Say that another process is the main one from now on."""
+        """Say that another process is the main one from now on, and no more than that."""
         self._send(f"MAINPID={pid}")
+        self._target, self._interval = "", None  # only the main one is listened to
 
     def stopping(self) -> None:
         """Say that the process has begun to stop."""

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Final
 
 from ..config import ListenConfig
+from ..systemd import Notifier
 from .channel import Channel, Message, close_all, make_pair
 from .command import Command, describe_end
 from .inheritance import SuccessorInheritance, get_successor
@@ -87,8 +88,12 @@ class Successor:
         close_all(descriptors)
         if not self._is_ready:
             self._is_ready = True
-            self._channel.send({"paths": [each.release_path() for each in self._slots.shared]})
             self._on_change()
+
+    def hand_over(self, notifier: Notifier) -> None:
+        """Leave it what there is one of: the service manager's ear, the paths of unix sockets."""
+        notifier.hand_over(self.pid)
+        self._channel.send({"paths": [each.release_path() for each in self._slots.shared]})
 
 
 def adopt_slots(listen: ListenConfig) -> Slots | None:
@@ -104,8 +109,13 @@ class Predecessor:
         self._channel = channel
 
     @classmethod
-    def get(cls, slots: Slots, on_end: Callable[[], object]) -> Predecessor | None:
-        """Return the other supervisor, on the running loop, or None where there is none."""
+    def get(
+        cls, slots: Slots, on_left: Callable[[], object], on_end: Callable[[], object]
+    ) -> Predecessor | None:
+        """Return the other supervisor, on the running loop, or None where there is none.
+
+        ``on_left`` is called when it has left everything to this one.
+        """
         inheritance = get_successor()
         if inheritance is None:
             return None
@@ -114,6 +124,7 @@ class Predecessor:
             close_all(descriptors)
             for bound, path in zip(slots.shared, message["paths"], strict=True):
                 bound.own_path(path)
+            on_left()
 
         os.set_inheritable(inheritance.channel, False)
         return cls(Channel(socket.socket(fileno=inheritance.channel), note, on_end))

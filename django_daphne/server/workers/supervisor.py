@@ -82,14 +82,14 @@ class Supervisor:
 
     async def _run(self) -> None:
         self._changed = asyncio.Event()
-        self._notifier = Notifier(os.environ)
-        self._predecessor = Predecessor.get(self._sockets, self._wake)
+        self._predecessor = Predecessor.get(self._sockets, self._take_charge, self._wake)
+        self._notifier = Notifier({} if self._predecessor else os.environ)
         try:
             self._handle_signals()  # whoever reads the number of this process may send them
             if self._predecessor is None:
                 self._pid_file.write()
             seen = monotonic()
-            interval = min(BEAT, self._notifier.watchdog_interval or BEAT)
+            interval = min(BEAT, Notifier(os.environ).watchdog_interval or BEAT)
             while True:
                 try:
                     self._settle()
@@ -311,6 +311,11 @@ class Supervisor:
             logger.info("The reload is complete")
             self._tell_ready()
 
+    def _take_charge(self) -> None:
+        """Speak to the service manager, as the other supervisor does no more."""
+        self._notifier = Notifier(os.environ)
+        self._tell_ready()
+
     def _tell_ready(self) -> None:
         where = ", ".join(self._sockets.descriptions)
         self._notifier.ready(f"{self._size} workers on {where}")
@@ -391,5 +396,5 @@ class Supervisor:
         """Leave, or stay, as the other supervisor is ready or has ended."""
         successor, self._successor = self._successor, None
         if successor is not None and successor.status is None and not self._is_stopping:
-            self._notifier.hand_over(successor.pid)
+            successor.hand_over(self._notifier)
             self._stop(is_replaced=True)
