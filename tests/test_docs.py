@@ -126,9 +126,9 @@ class SettingTests(SimpleTestCase):
                 for row in rows:
                     names = re.findall(r"`(\w+)`", row[column - 1])
                     # A text such as "by the limit on open files" is no value.
-                    values = re.findall(r"(\d+|none)(?: (.iB))?(?:, |$)", row[column])
+                    values = re.findall(r"([\d.]+|none)(?: (.iB))?(?:, |$)", row[column])
                     for name, (value, unit) in zip(names, values, strict=False):
-                        expected = None if value == "none" else int(value) * UNITS[unit]
+                        expected = None if value == "none" else float(value) * UNITS[unit]
                         self.assertEqual(defaults[name], expected, name)
                         checked.add(name)
         self.assertGreater(len(checked), 25)
