@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         ),
         *("resolution", "headers"),
     ),
-    ("interfaces",),
+    ("recording", "interfaces"),
     (
         *("access_formats", "access_log", "proxy_headers"),
         *("metrics", *(f"metrics.{name}" for name in ("families", "page", "board", "threads"))),

@@ -29,7 +29,6 @@ from .interfaces import (
     ConnectionProtocol,
     HTTPStream,
     Origin,
-    Recorder,
     RequestHead,
     Transport,
     WebSocketHandshake,
@@ -40,6 +39,7 @@ from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
+from .recording import Recorder
 from .types import ASGIApplication
 
 ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]

@@ -15,6 +15,7 @@ from django_daphne.server import (
     addresses,
     config,
     consistency,
+    metrics_config,
     options,
     protocol_config,
     resolution,
@@ -115,7 +116,7 @@ class FieldTests(unittest.TestCase):
     def test_imports(self):
         """The reader of these modules needs to know the standard library alone."""
         modules: list[ModuleType] = [addresses, config, consistency, options, protocol_config]
-        modules += [resolution, sources, tls_config]
+        modules += [metrics_config, resolution, sources, tls_config]
         for module in modules:
             tree = ast.parse(inspect.getsource(module))
             names = {
