@@ -52,8 +52,9 @@ class CountedConnection(Connection):
                 recorder.reset("connection")
             abort()
 
-        transport.write = recorder.count_sent(transport.write)  # type: ignore[assignment, method-assign]
-        transport.abort = counted_abort  # type: ignore[assignment, method-assign]
+        write = recorder.count_sent(transport.write)
+        transport.write = write  # type: ignore[assignment, method-assign]
+        transport.abort = counted_abort  # type: ignore[method-assign]
         if isinstance(transport, NativeTransport):
             transport.note_sent = recorder.bytes_sent
 

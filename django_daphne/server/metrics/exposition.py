@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -81,6 +81,13 @@ class Exposition:
             server.close()
         for writer in self._open:
             writer.transport.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TIME_TO_END):
+                for server in servers:
+                    await server.wait_closed()  # from Python 3.12 on for its connections, too
+                while self._open:
+                    await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn in which transports learn of it
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close."""
