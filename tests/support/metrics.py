@@ -17,7 +17,7 @@ from django_daphne.server.metrics.exposition import Exposition, bind_metrics
 from django_daphne.server.metrics.families import PREFIX
 from django_daphne.server.metrics.recorder import PageRecorder
 
-from .memory import MemoryClient, MemoryServer
+from .memory import MemoryClient, MemoryServer, Puppet
 from .server import PATIENCE, RunningServer
 from .wire import MemoryTransport
 
@@ -88,6 +88,8 @@ class MetricsTestCase(SimpleTestCase):
         server = CountedServer(application, **values)
         self.addCleanup(server.close)
         server.context.recorder = self.recorder
+        if isinstance(application, Puppet):
+            application.loop = server
         return server
 
     def samples(self) -> Samples:

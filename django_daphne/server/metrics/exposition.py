@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -81,13 +81,10 @@ class Exposition:
             server.close()
         for writer in self._open:
             writer.transport.abort()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_TIME_TO_END):
-                for server in servers:
-                    await server.wait_closed()  # from Python 3.12 on for its connections, too
-                while self._open:
-                    await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the turn in which transports learn of it
+        # Their ends, and those of their transports.
+        if talks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(talks, timeout=_TIME_TO_END)
+        await asyncio.sleep(0)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close."""
