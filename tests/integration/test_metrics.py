@@ -40,8 +40,8 @@ class StartTests(ProcessTestCase):
         """Another program has the address of the metrics: one line, before anything is served."""
         with closing(socket.create_server(("127.0.0.1", 0))) as other:
             place = f"127.0.0.1:{other.getsockname()[1]}"
-            self.write("site.py", "async def app(scope, receive, send): pass")
-            process = self.start_cli("site:app", "-p", "0", "--metrics-bind", place)
+            self.write("zebra.py", "async def app(scope, receive, send): pass")
+            process = self.start_cli("zebra:app", "-p", "0", "--metrics-bind", place)
             text = f"--metrics-bind: Couldn't listen on {place}: that address is already in use."
             self.assert_one_line(process, 1, text)
             self.assertNotIn("Listening", process.errors)

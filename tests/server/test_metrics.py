@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from unittest import mock
 
 from django.test import SimpleTestCase
 
+from django_daphne.server import OPTIONS
 from django_daphne.server.metrics.board import Board
 from django_daphne.server.metrics.families import (
     CPU,
     FAMILIES,
     LAYOUT,
+    LIMITS,
     PREFIX,
     QUEUE,
     REASONS,
@@ -224,3 +227,34 @@ class BoardTests(SimpleTestCase):
         after = self.board.read()
         self.assertEqual((sum(after.counts), after.counts[streams]), (3000, 0))
         self.assertEqual(sum(after.seconds), 750.0)
+
+
+class DocsTests(SimpleTestCase):
+    """docs/howto/metrics.md says what is there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.text = (ROOT / "docs" / "howto" / "metrics.md").read_text(encoding="utf-8")
+
+    def test_table(self):
+        """The operator finds every metric, with its type and its labels, and no other."""
+        rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\| .+ \|$", self.text, re.MULTILINE)
+        self.assertEqual(
+            [(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows],
+            [(each.name, each.kind.prometheus_type, each.labels) for each in FAMILIES],
+        )
+
+    def test_values(self):
+        """The operator finds every word that a label may be; a limit is an option."""
+        words = [word for f in FAMILIES for values in f.values for word in values if len(word) > 3]
+        for word in (*words, *REASONS):
+            self.assertIn(f"`{word}`", self.text)
+        options = {item.name for item in OPTIONS}
+        self.assertEqual(set(LIMITS) - options, {"http2_allowances"})
+
+    def test_queries(self):
+        """The operator copies queries, whose metrics exist."""
+        queries = "".join(re.findall(r"```promql\n(.*?)```", self.text, re.DOTALL))
+        found = {re.sub("_bucket$", "", name) for name in re.findall(rf"{PREFIX}\w+", queries)}
+        self.assertGreater(len(found), 3)
+        self.assertLessEqual(found, {family.name for family in FAMILIES})
