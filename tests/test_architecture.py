@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         ),
         *("resolution", "headers", "request_id"),
     ),
-    ("interfaces", "services"),
+    ("recording", "services", "interfaces"),
     (
         *("access_formats", "access_log", "log_files", "proxy_headers"),
         *("metrics", *(f"metrics.{name}" for name in ("families", "page", "board", "threads"))),

@@ -39,8 +39,8 @@ from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
+from .recording import Recorder
 from .request_id import DEFAULT_HEADER, Trace, TraceReader, make_trace
-from .services import Recorder
 from .types import ASGIApplication
 
 ProtocolFactory = Callable[[ConnectionContext, Transport, Deadlines], ConnectionProtocol]

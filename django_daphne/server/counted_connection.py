@@ -26,6 +26,7 @@ class CountedConnection(Connection):
         self._recorder = context.recorder
         self._spoken: str | None = None
         self._was_reset = False
+        self._count_first = self._recorder.count_received(super()._negotiate)
 
     # Twisted's names (IProtocol).
 
@@ -42,37 +43,28 @@ class CountedConnection(Connection):
 
     def _count_writes(self) -> None:
         """Stand before the transport. What the kernel sends of files passes by, and is told."""
-        transport, count = self.transport, self._recorder.bytes_sent
-        write, abort = transport.write, transport.abort
-
-        def counted_write(data: bytes) -> None:
-            count(len(data))
-            write(data)
+        transport, recorder = self.transport, self._recorder
+        abort = transport.abort
 
         def counted_abort() -> None:
             if not self._was_reset:
                 self._was_reset = True
-                self._recorder.reset("connection")
+                recorder.reset("connection")
             abort()
 
-        transport.write = counted_write  # type: ignore[method-assign]
+        write = recorder.count_sent(transport.write)
+        transport.write = write  # type: ignore[assignment, method-assign]
         transport.abort = counted_abort  # type: ignore[method-assign]
         if isinstance(transport, NativeTransport):
-            transport.note_sent = count
+            transport.note_sent = recorder.bytes_sent
 
     def _negotiate(self, data: bytes) -> None:
-        self._recorder.bytes_received(len(data))
-        super()._negotiate(data)
+        self._count_first(data)
 
     def _switch_protocol(self, protocol: ConnectionProtocol) -> None:
         super()._switch_protocol(protocol)
         name = _NAMES[type(protocol)]
         self._recorder.connection_spoken(self._spoken, name)
         self._spoken = name
-        count, receive = self._recorder.bytes_received, protocol.data_received
-
-        def counted_receive(data: bytes) -> None:
-            count(len(data))
-            receive(data)
-
-        self.dataReceived = counted_receive  # type: ignore[method-assign]
+        receive = self._recorder.count_received(protocol.data_received)
+        self.dataReceived = receive  # type: ignore[assignment, method-assign]

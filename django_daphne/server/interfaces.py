@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+from .recording import Recorder
 from .request_id import Trace
-from .services import Admission, DefaultHeaders, Recorder
+from .services import Admission, DefaultHeaders
 from .types import Address, Header, Headers
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from asgiref.compatibility import guarantee_single_callable
 
@@ -33,11 +33,13 @@ class MemoryConnection:
     After the end of the connection what is fed goes nowhere.
     """
 
+    make_server_end: ClassVar[type[Connection]] = Connection
+
     def __init__(self, server: MemoryServer, transport: MemoryTransport) -> None:
         """Connect; ``MemoryServer.connect`` is the usual way."""
         self.server = server
         self.transport = transport
-        self.connection = Connection(server.context)
+        self.connection = self.make_server_end(server.context)
         server.call(transport.connect, self.connection)
 
     def feed(self, data: bytes) -> None:

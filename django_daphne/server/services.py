@@ -31,31 +31,3 @@ class DefaultHeaders(Protocol):
 
     def fields(self) -> Sequence[Header]:
         """Return the same with names in lower case, for HTTP/2."""
-
-
-class Recorder(Protocol):
-    """What counts; on the loop's thread. Times are in seconds, ``limit`` is an option's name."""
-
-    def request(self, version: str, status: int, application: float, sending: float | None) -> None:
-        """Count a request: the time to its response, if there was one, and that of sending it."""
-
-    def connection_accepted(self) -> None: ...
-
-    def connection_spoken(self, before: str | None, after: str | None) -> None:
-        """Take note of what is spoken: nothing before a connection's begin and after its end."""
-
-    def bytes_received(self, count: int) -> None: ...
-
-    def bytes_sent(self, count: int) -> None: ...
-
-    def streams_changed(self, change: int) -> None: ...
-
-    def websockets_changed(self, change: int) -> None: ...
-
-    def message_received(self) -> None: ...
-
-    def message_sent(self) -> None: ...
-
-    def reset(self, kind: str) -> None: ...
-
-    def limit_hit(self, limit: str) -> None: ...

@@ -82,6 +82,10 @@ class Exposition:
             server.close()
         for writer in self._open:
             writer.transport.abort()
+        # Their ends, and those of their transports.
+        if talks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(talks, timeout=_TIME_TO_END)
+        await asyncio.sleep(0)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close."""

@@ -15,6 +15,7 @@ from bisect import bisect_left
 from pathlib import Path
 from typing import Final
 
+from ..recording import TakeBytes
 from . import families, threads
 from .families import FIRST_STATUS, LAYOUT, STATUSES, VERSIONS, Family
 from .page import Page
@@ -38,8 +39,11 @@ _REQUESTS: Final = {
     for index, version in enumerate(VERSIONS)
 }
 _OTHER_STATUS: Final = len(STATUSES) - 1
-_APPLICATION: Final = LAYOUT.place(families.APPLICATION)
-_SENDING: Final = LAYOUT.place(families.SENDING)
+_FIRST_APPLICATION: Final = _slot(families.APPLICATION)
+_APPLICATION_SUM: Final = LAYOUT.place(families.APPLICATION).second
+_FIRST_SENDING: Final = _slot(families.SENDING)
+_SENDING_SUM: Final = LAYOUT.place(families.SENDING).second
+_FASTEST: Final = families.SLOW[0]
 _QUEUE: Final = LAYOUT.place(families.QUEUE)
 _LAG: Final = LAYOUT.place(families.LAG)
 _SPOKEN: Final = _slots(families.CONNECTIONS)
@@ -77,11 +81,13 @@ class PageRecorder:
         counts, seconds = self._counts, self._seconds
         index = status - FIRST_STATUS
         counts[_REQUESTS[version] + (index if 0 <= index < _OTHER_STATUS else _OTHER_STATUS)] += 1
-        counts[_APPLICATION.count + bisect_left(families.SLOW, application)] += 1
-        seconds[_APPLICATION.second] += application
+        counts[_FIRST_APPLICATION + bisect_left(families.SLOW, application)] += 1
+        seconds[_APPLICATION_SUM] += application
         if sending is not None:
-            counts[_SENDING.count + bisect_left(families.SLOW, sending)] += 1
-            seconds[_SENDING.second] += sending
+            # Most are in the first bucket.
+            bucket = 0 if sending <= _FASTEST else bisect_left(families.SLOW, sending)
+            counts[_FIRST_SENDING + bucket] += 1
+            seconds[_SENDING_SUM] += sending
 
     def thread_waited_for(self, wait: float) -> None:
         """Count a request that has a thread now; from any thread."""
@@ -108,12 +114,28 @@ class PageRecorder:
         if after is not None:
             self._counts[_SPOKEN[after]] += 1
 
-    def bytes_received(self, count: int) -> None:
-        """Count what was read."""
-        self._counts[_RECEIVED] += count
+    def count_received(self, receive: TakeBytes) -> TakeBytes:
+        """Return what counts bytes and hands them on."""
+        counts = self._counts
+
+        def count_and_receive(data: bytes) -> None:
+            counts[_RECEIVED] += len(data)
+            receive(data)
+
+        return count_and_receive
+
+    def count_sent(self, write: TakeBytes) -> TakeBytes:
+        """Return what counts bytes and hands them on."""
+        counts = self._counts
+
+        def count_and_write(data: bytes) -> None:
+            counts[_SENT] += len(data)
+            write(data)
+
+        return count_and_write
 
     def bytes_sent(self, count: int) -> None:
-        """Count what was written."""
+        """Count what nobody hands on, because the kernel sends it."""
         self._counts[_SENT] += count
 
     def streams_changed(self, change: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..exceptions import HTTP2Error, PeerError, StreamError, WebSocketError
 from ..interfaces import ConnectionContext, Event, HTTPCycle, RequestHead, Transport
-from ..services import Recorder
+from ..recording import Recorder
 from ..types import Headers
 from .deadlines import Deadlines
 from .exchange import ENDED, Exchange
@@ -34,26 +34,35 @@ class CountedExchange(Exchange):
     _responded = 0.0
 
     def __init__(self, request: RequestHead, context: ConnectionContext) -> None:
-        super().__init__(request, context)
+        # All that there is for a request that is not logged; see there.
+        self.request = request
+        self._context = context
         self._began = context.clock.now()
 
     def end(self, status: int) -> None:
         """Take note of a complete response."""
-        self.state = ENDED
-        self.cycle = None
-        self._account(status)
+        if self._is_admitted or self._context.log_access is not None or self._is_accounted:
+            super().end(status)
+        else:
+            self.state = ENDED
+            self.cycle = None
+            self._is_accounted = True
+            self._count(status)
 
     def record(self, status: int, event: Event | None = None) -> None:
         """Count it, and write the access log."""
         if event != "connecting":
-            now = self._context.clock.now()
-            began, responded, version = self._began, self._responded, self.request.http_version
-            recorder = recorder_of(self._context)
-            if responded:
-                recorder.request(version, status, responded - began, now - responded)
-            else:
-                recorder.request(version, status, now - began, None)
+            self._count(status)
         super().record(status, event)
+
+    def _count(self, status: int) -> None:
+        context, responded, version = self._context, self._responded, self.request.http_version
+        recorder, now = context.recorder, context.clock.now()
+        assert recorder is not None
+        if responded:
+            recorder.request(version, status, responded - self._began, now - responded)
+        else:
+            recorder.request(version, status, now - self._began, None)
 
 
 # The order of bases puts the counting between the exchange of a version and what all have.
