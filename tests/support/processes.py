@@ -114,6 +114,22 @@ class Process:
             self._changed.wait_for(lambda: found() or not self._open, patience)
             return found()
 
+    def find_error(self, regex: re.Pattern[str], start: int) -> re.Match[str]:
+        """Return the match in the errors from this character on, as soon as there is one."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: regex.search(self.errors, start) or not self._open, PATIENCE
+            )
+        match = regex.search(self.errors, start)
+        if match is None:
+            raise AssertionError(f"{regex.pattern!r} does not follow.\n{self}")
+        return match
+
+    @property
+    def has_closed(self) -> bool:
+        """Tell whether nobody has its output open any more: neither it nor what it has started."""
+        return not self._open
+
     def wait_for_port(self) -> int:
         """Return the port, once the command says that it listens."""
         return int(self.wait_for(LISTENING)["port"])
