@@ -7,6 +7,7 @@ import faulthandler
 import logging
 import os
 import random
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class WorkerProcess(ServerProcess):
         self._channel: Channel | None = None
         self._state = "starting"
         self._wear = Wear(config.workers)
-        self._is_debugged = False
+        self._is_debugged = self._is_told = False
         self._borrowed: dict[int, list[BoundSocket]] = {}
         self._orders: asyncio.Queue[tuple[int, list[BoundSocket]]] = asyncio.Queue()
 
@@ -125,9 +126,16 @@ class WorkerProcess(ServerProcess):
             # A service manager may have sent a signal to every process, which was the same order.
             if not self._stopping.is_set():
                 self._is_replaced = bool(message.get("is_replaced"))
+                self._is_told = True
                 self._stop()
             if order == "hurry":
                 self._server.hurry()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        # The first one behind the order may be the same order, too; the next one is impatience.
+        is_told, self._is_told = self._is_told, False
+        if not is_told:
+            super()._on_signal(number)
 
     def _abandoned(self) -> None:
         if not self._stopping.is_set():
