@@ -43,7 +43,8 @@ _FIRST_APPLICATION: Final = _slot(families.APPLICATION)
 _APPLICATION_SUM: Final = LAYOUT.place(families.APPLICATION).second
 _FIRST_SENDING: Final = _slot(families.SENDING)
 _SENDING_SUM: Final = LAYOUT.place(families.SENDING).second
-_FASTEST: Final = families.SLOW[0]
+_SLOW: Final = families.SLOW
+_FASTEST: Final = _SLOW[0]
 _QUEUE: Final = LAYOUT.place(families.QUEUE)
 _LAG: Final = LAYOUT.place(families.LAG)
 _SPOKEN: Final = _slots(families.CONNECTIONS)
@@ -81,11 +82,11 @@ class PageRecorder:
         counts, seconds = self._counts, self._seconds
         index = status - FIRST_STATUS
         counts[_REQUESTS[version] + (index if 0 <= index < _OTHER_STATUS else _OTHER_STATUS)] += 1
-        counts[_FIRST_APPLICATION + bisect_left(families.SLOW, application)] += 1
+        counts[_FIRST_APPLICATION + bisect_left(_SLOW, application)] += 1
         seconds[_APPLICATION_SUM] += application
         if sending is not None:
             # Most are in the first bucket.
-            bucket = 0 if sending <= _FASTEST else bisect_left(families.SLOW, sending)
+            bucket = 0 if sending <= _FASTEST else bisect_left(_SLOW, sending)
             counts[_FIRST_SENDING + bucket] += 1
             seconds[_SENDING_SUM] += sending
 
