@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..bound_socket import BoundSocket
 from ..config import ServerConfig
-from ..metrics.page import Page
+from ..metrics.page import Page, PageError
 from ..metrics.recorder import PageRecorder
 from ..process import ServerProcess
 from ..server import Server
@@ -48,7 +48,10 @@ class WorkerProcess(ServerProcess):
     ) -> None:
         """Take what ``ServerProcess`` takes; the supervisor announces where it listens."""
         if inheritance.page is not None:
-            options["recorder"] = PageRecorder(Page.attach(inheritance.page))
+            try:
+                options["recorder"] = PageRecorder(Page.attach(inheritance.page))
+            except PageError as error:  # the supervisor is of another version
+                logger.warning("This worker has no metrics until SIGUSR2: %s", error)
         super().__init__(
             application,
             config,
