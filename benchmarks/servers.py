@@ -33,10 +33,10 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Cores:
-    """Name the core of the server and that of the client."""
+    """Name the core of the server and that of the client, or several as taskset writes them."""
 
-    server: int
-    client: int
+    server: int | str
+    client: int | str
 
 
 def choose_cores() -> Cores:
@@ -50,8 +50,8 @@ def choose_cores() -> Cores:
     return Cores(server=next((c for c in others if c not in siblings), others[0]), client=client)
 
 
-def pinned(core: int) -> list[str]:
-    """Return the words that make a command keep to one core, with all that it starts."""
+def pinned(core: int | str) -> list[str]:
+    """Return the words that make a command keep to a core, with all that it starts."""
     return ["taskset", "--cpu-list", str(core)]
 
 
@@ -106,7 +106,8 @@ class Server:
             # A process may end while it is looked at.
             with contextlib.suppress(OSError):
                 fields = status.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self.process.pid:
+                # Its session: worker processes may lead groups of their own.
+                if int(fields[3]) == self.process.pid:
                     yield fields, status.parent
 
     def expect_running(self) -> None:
@@ -127,7 +128,7 @@ def running(
     variables: Mapping[str, str],
     *,
     python: Path,
-    core: int,
+    core: int | str,
     folder: Path,
 ) -> Iterator[Server]:
     """Start a server on a free port, and end it and all its processes afterwards.

@@ -28,6 +28,8 @@ _MAX_CONTENDED_ACCEPTS: Final = 1
 _MAX_INTRODUCTIONS: Final = 256
 # Bytes looked at in one go for a PROXY protocol header.
 _PEEK: Final = 4096
+# Seconds that those have who were accepted before the end, for their header and TLS's handshake.
+_LAST_INTRODUCTIONS: Final = 0.5
 # Seconds without accepting, when there are no descriptors left.
 _ACCEPT_PAUSE: Final = 1.0
 
@@ -168,10 +170,12 @@ class ProxyListener(AcceptingListener):
         self.description = f"{bound.description} (PROXY protocol{more})"
 
     async def close(self) -> None:
-        """Accept no more, and drop whoever was not introduced yet, or is in the TLS handshake."""
+        """Accept no more, and drop whoever is not introduced soon, TLS handshake and all."""
         if self._is_closed:
             return
         self._stop()
+        if under_way := [*self._introductions, *self._handovers]:
+            await asyncio.wait(under_way, timeout=_LAST_INTRODUCTIONS)
         for task in self._introductions:
             task.cancel()
         # A hand-over is waited for: cancelled, uvloop would make a connection that never ends.

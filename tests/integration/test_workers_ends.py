@@ -118,18 +118,6 @@ class EndTests(SupervisedTestCase):
         self.ended(server)
         blocked.join(PATIENCE)
 
-    def test_suspended_supervisor(self):
-        """The supervisor is suspended for longer than a worker may be silent; nobody is blamed."""
-        server = self.supervise("--worker-timeout", "5")
-        port = server.is_up()
-        server.send(signal.SIGSTOP)
-        threading.Event().wait(6)  # the time is what this is about
-        self.answering(port, 2)
-        server.send(signal.SIGCONT)
-        server.send(signal.SIGTTIN)
-        server.expect("Worker 3 .* is ready")
-        self.assertNotIn("gives no sign", self.end(server).errors)
-
 
 class SuccessionTests(SupervisedTestCase):
     """Another supervisor takes over, and addresses, paths and clients stay."""
