@@ -51,9 +51,8 @@ class Successor:
         self._channel = Channel(ours, self._note, on_change)
         self._deadline = None if timeout is None else monotonic() + _FACTOR * timeout
         self._is_ready = self._is_stopped = self._is_unwanted = False
-        self.pid = self._process.pid
         self.status: int | None = None
-        logger.info("Another supervisor is started (pid %d)", self.pid)
+        logger.info("Another supervisor is started (pid %d)", self._process.pid)
 
     def look(self) -> bool:
         """Tell whether it is ready, or has ended."""
@@ -72,6 +71,12 @@ class Successor:
                 logger.error("The other supervisor is not ready in time, and is stopped")
                 self._stop()
         return self.status is not None
+
+    def part(self) -> int:
+        """Let it go on alone; return its number."""
+        self._channel.close()
+        self._process.returncode = 0  # or Python warns that it outlives this process
+        return self._process.pid
 
     def stop(self) -> None:
         """End it, because there is nothing to take over."""

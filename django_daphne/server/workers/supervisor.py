@@ -374,5 +374,5 @@ class Supervisor:
         """Leave, or stay, as the other supervisor is ready or has ended."""
         successor, self._successor = self._successor, None
         if successor is not None and successor.status is None and not self._is_stopping:
-            self._notifier.hand_over(successor.pid)
+            self._notifier.hand_over(successor.part())
             self._stop(is_replaced=True)
