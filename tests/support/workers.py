@@ -73,8 +73,10 @@ class Supervised:
         return match
 
     def is_up(self) -> int:
-        """Return the port, when all workers are ready."""
-        return int(self.process.wait_for(LISTENING)["port"])
+        """Return the port, when all workers are ready; what is expected comes behind that."""
+        port = int(self.process.wait_for(LISTENING)["port"])
+        self._seen = len(self.process.errors)
+        return port
 
     def started(self) -> list[int]:
         """Return the numbers of all workers that have become ready."""

@@ -5,7 +5,8 @@
       worker
       successor       another supervisor, after SIGUSR2: takes the sockets over
 
-`slots` are the supervisor's sockets, `child` is what it knows of a worker, `supervisor` decides and
-`succession` hands everything to another supervisor. `inheritance` is what a process gets from the
-one that started it, `channel` how the two talk, and `process` the worker itself.
+`slots` are the supervisor's sockets, `child` is what it knows of a worker, and `slot` of those in
+one place. `supervisor` decides, and `succession` hands everything to another supervisor.
+`inheritance` is what a process gets from the one that started it, `channel` how the two talk, and
+`process` the worker itself.
 """

@@ -52,9 +52,8 @@ class Successor:
         self._channel = Channel(ours, self._note, on_change)
         self._deadline = None if timeout is None else monotonic() + _FACTOR * timeout
         self._is_ready = self._is_stopped = self._is_unwanted = False
-        self.pid = self._process.pid
         self.status: int | None = None
-        logger.info("Another supervisor is started (pid %d)", self.pid)
+        logger.info("Another supervisor is started (pid %d)", self._process.pid)
 
     def look(self) -> bool:
         """Tell whether it is ready, or has ended."""
@@ -91,9 +90,14 @@ class Successor:
             self._on_change()
 
     def hand_over(self, notifier: Notifier) -> None:
-        """Leave it what there is one of: the service manager's ear, the paths of unix sockets."""
-        notifier.hand_over(self.pid)
+        """Leave it what there is one of: the service manager's ear, the paths of unix sockets.
+
+        It goes on alone from then on.
+        """
+        notifier.hand_over(self._process.pid)
         self._channel.send({"paths": [each.release_path() for each in self._slots.shared]})
+        self._channel.close()
+        self._process.returncode = 0  # or Python warns that it outlives this process
 
 
 def adopt_slots(listen: ListenConfig) -> Slots | None:
@@ -109,12 +113,10 @@ class Predecessor:
         self._channel = channel
 
     @classmethod
-    def get(
-        cls, slots: Slots, on_left: Callable[[], object], on_end: Callable[[], object]
-    ) -> Predecessor | None:
+    def get(cls, slots: Slots, on_left: Callable[[], object]) -> Predecessor | None:
         """Return the other supervisor, on the running loop, or None where there is none.
 
-        ``on_left`` is called when it has left everything to this one.
+        ``on_left`` is called when it has left everything to this one, or has ended.
         """
         inheritance = get_successor()
         if inheritance is None:
@@ -124,10 +126,9 @@ class Predecessor:
             close_all(descriptors)
             for bound, path in zip(slots.shared, message["paths"], strict=True):
                 bound.own_path(path)
-            on_left()
 
         os.set_inheritable(inheritance.channel, False)
-        return cls(Channel(socket.socket(fileno=inheritance.channel), note, on_end))
+        return cls(Channel(socket.socket(fileno=inheritance.channel), note, on_left))
 
     def take_over(self) -> None:
         """Say that this one is ready."""

@@ -82,7 +82,7 @@ class Supervisor:
 
     async def _run(self) -> None:
         self._changed = asyncio.Event()
-        self._predecessor = Predecessor.get(self._sockets, self._take_charge, self._wake)
+        self._predecessor = Predecessor.get(self._sockets, self._take_charge)
         self._notifier = Notifier({} if self._predecessor else os.environ)
         try:
             self._handle_signals()  # whoever reads the number of this process may send them
@@ -121,8 +121,8 @@ class Supervisor:
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number, act in {
-            signal.SIGINT: self._on_stop,
-            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._stop,
+            signal.SIGTERM: self._stop,
             signal.SIGHUP: self._reload,
             signal.SIGUSR1: self._reopen,
             signal.SIGUSR2: self._succeed,
@@ -178,7 +178,7 @@ class Supervisor:
         """Decide what follows from a worker that has ended before it was ready."""
         if not self._is_up:
             self._failure = what
-            self._stop(is_replaced=False)
+            self._stop()
             return
         if self._is_reloading:
             self._is_reloading = False
@@ -314,7 +314,8 @@ class Supervisor:
     def _take_charge(self) -> None:
         """Speak to the service manager, as the other supervisor does no more."""
         self._notifier = Notifier(os.environ)
-        self._tell_ready()
+        if self._is_up:
+            self._tell_ready()
 
     def _tell_ready(self) -> None:
         where = ", ".join(self._sockets.descriptions)
@@ -322,10 +323,7 @@ class Supervisor:
 
     # What is wanted.
 
-    def _on_stop(self) -> None:
-        self._stop(is_replaced=False)
-
-    def _stop(self, *, is_replaced: bool) -> None:
+    def _stop(self, *, is_replaced: bool = False) -> None:
         """Let every worker finish; asked again, let them end now."""
         if self._is_stopping:
             for child in self._children():
