@@ -103,6 +103,8 @@ class Command(BaseCommand):
                 raise CommandError(str(error)) from error
             self.stdout.write("The configuration is valid and the application loads.")
         elif options["reload"]:
+            if resolved.config.workers.is_supervised:
+                self._warn("--reload serves with one process: WORKERS and its limits are left out.")
             sys.exit(self._keep(resolved.config))
         elif resolved.config.workers.is_supervised:
             self._supervise(resolved.config, verbosity)
