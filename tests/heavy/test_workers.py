@@ -68,6 +68,22 @@ class WorkersTests(SupervisedTestCase):
         self.assertGreater(counts[1], 1000)
         self.end(server)
 
+    def test_reload_in_reload(self):
+        """The operator reloads while the reload before is under way, and wants one worker more."""
+        server, port = self.quiet()
+        with self.load(port), self.pressed(port) as counts:
+            first = set(server.workers().values())
+            server.send(signal.SIGHUP)
+            server.expect("SIGHUP")
+            server.send(signal.SIGHUP)
+            server.send(signal.SIGTTIN)
+            server.expect("Worker 3 .* is ready")
+            server.expect("The reload is complete")
+            self.answers_only(port, *server.workers().values())
+            self.assertFalse(first & set(server.workers().values()))
+        self.assertEqual(counts[0], 0, counts)
+        self.end(server)
+
     def test_twenty_kills(self):
         """Somebody kills a worker, again and again; what was in it is lost, and no more."""
         server, port = self.quiet()

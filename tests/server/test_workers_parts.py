@@ -89,6 +89,16 @@ class SlotsTests(FolderTestCase):
         self.assertEqual(len(slots.by_slot), 1)
         self.assertEqual([each.socket.fileno() for each in made], [-1, -1])
 
+    def test_one_for_all(self):
+        """The kernel would not spread connections: all workers accept on the same sockets."""
+        with patch("django_daphne.server.workers.slots.CAN_SHARE_PORTS", False):
+            slots = self.bind(bind=("127.0.0.1:0",))
+        slots.grow(3)
+        self.assertEqual(slots.by_slot, [[], [], []])
+        self.assertEqual(slots.of(2), slots.shared)
+        self.assertTrue(slots.shared[0].is_contended)
+        self.assertFalse(slots.shared[0].shares_port)
+
     def test_adopt(self):
         """Another supervisor makes the same slots of the descriptors that it was given."""
         slots = self.bind(bind=("127.0.0.1:0",), unix_socket=str(self.folder / "socket"))

@@ -56,7 +56,7 @@ APPLICATION = """
 # The kernel chooses among the sockets of a port: so many connections find each of a few.
 _TRIES = 25
 # Seconds between two requests of a client, which shares its machine with what it asks.
-_PACE = 0.02
+_PACE = 0.03
 
 
 class Supervised:
