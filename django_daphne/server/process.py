@@ -62,7 +62,8 @@ class ServerProcess:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._is_replaced = False  # by another process on the same addresses
-        self._manager: Notifier
+        self._manager = Notifier(os.environ)
+        self._is_ready = False
         self._server: Server
         self._renewals: set[asyncio.Task[None]] = set()  # held, or they might vanish
         self.received_signal: signal.Signals | None = None
@@ -94,8 +95,7 @@ class ServerProcess:
             # while the loop stays ours.
             twisted_reactor.startRunning(installSignalHandlers=False)
             self._loop = loop
-            with PidFile(self._config.process.pid_file if self.has_pid_file else None):
-                loop.run_until_complete(self._serve())
+            loop.run_until_complete(self._serve())
         finally:
             self._loop = None
             _close(loop, twisted_reactor)
@@ -114,26 +114,31 @@ class ServerProcess:
     async def _serve(self) -> None:
         restore = self._handle_signals() if self._with_signals else None
         try:
-            starting = asyncio.ensure_future(self._server.start())
-            stopping = asyncio.ensure_future(self._stopping.wait())
-            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                starting.cancel()
-                await asyncio.wait((starting,))
-                return
-            starting.result()
-            if self._announce is not None:
-                self._announce(self._server)
-            self._manager = manager = Notifier(os.environ)
-            self._tell_ready()
-            self._feed_watchdog(manager)
-            await stopping
-            manager.stopping()
-            logger.info("Stopping: waiting for running requests")
-            await self._server.stop(self.graceful_timeout, is_replaced=self._is_replaced)
+            # Who reads the file may send signals.
+            with PidFile(self._config.process.pid_file if self.has_pid_file else None):
+                await self._serve_until_stopped()
         finally:
             if restore is not None:
                 restore()
+
+    async def _serve_until_stopped(self) -> None:
+        starting = asyncio.ensure_future(self._server.start())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+            return
+        starting.result()
+        if self._announce is not None:
+            self._announce(self._server)
+        self._is_ready = True
+        self._tell_ready()
+        self._feed_watchdog(self._manager)
+        await stopping
+        self._manager.stopping()
+        logger.info("Stopping: waiting for running requests")
+        await self._server.stop(self.graceful_timeout, is_replaced=self._is_replaced)
 
     def _tell_ready(self) -> None:
         self._manager.ready(f"Listening on {', '.join(self._server.descriptions)}")
@@ -184,8 +189,10 @@ class ServerProcess:
             logger.info("SIGHUP: there are no certificates to read again; nothing else is done")
 
     async def _renew(self) -> None:
-        manager = Notifier(os.environ)
-        manager.reloading()
+        if not self._is_ready:
+            await self._server.renew_certificates()
+            return
+        self._manager.reloading()
         try:
             await self._server.renew_certificates()
         finally:

@@ -36,6 +36,8 @@ logger = logging.getLogger("django_daphne.server")
 _TURNS_TO_ACCEPT: Final = 6
 # Seconds that TLS handshakes have which have begun when the server stops: few of them take longer.
 _HANDSHAKE_TIME: Final = 0.1
+# The same when another process serves already, so that nobody waits for the end of this one.
+_LAST_HANDSHAKES: Final = 0.5
 # Seconds between two calls for an end of streams.
 _REMINDER: Final = 1.0
 # Seconds between two log lines that say connections are refused.
@@ -240,7 +242,7 @@ class Server:
             self._end_streams()
         try:
             async with asyncio.timeout(graceful_timeout):
-                await self._meet_latecomers()
+                await self._meet_latecomers(_LAST_HANDSHAKES if is_replaced else _HANDSHAKE_TIME)
                 await self._finish_requests(notice)
                 while context.tasks or context.connections:
                     self._end_streams()
@@ -265,10 +267,10 @@ class Server:
         """End the graceful time of ``stop`` now."""
         self._hurried.set()
 
-    async def _meet_latecomers(self) -> None:
+    async def _meet_latecomers(self, handshake_time: float) -> None:
         """Return when those have come that the loop has accepted, but not handed over yet."""
         if self._listeners.is_encrypted:
-            await asyncio.sleep(_HANDSHAKE_TIME)
+            await asyncio.sleep(handshake_time)
         for _ in range(_TURNS_TO_ACCEPT):
             await asyncio.sleep(0)
 
