@@ -251,7 +251,7 @@ class TimeoutConfig(Group, title="Timeouts"):
         30, "The wait for running requests when the server stops.", "they are cancelled", minimum=0
     )
     graceful_share: float = option(
-        0.5,
+        0.2,
         help="The share of --graceful-timeout after which streams and WebSockets are told that the"
         " server stops; for as long they go on.",
         outcome="streams get http.disconnect, WebSockets are closed with 1012",

@@ -41,7 +41,7 @@ class StartTests(SupervisedTestCase):
     def test_late(self):
         """The application's import takes too long, and its log says where it hangs."""
         self.write("gate", "")
-        server = self.supervise("--worker-start-timeout", "1")
+        server = self.supervise("--worker-start-timeout", "1", "--max-lifetime", "99", workers=1)
         process = self.ended(server, 3)
         self.assertIn("is not ready after 1 s (worker_start_timeout)", process.errors)
         self.assertRegex(process.errors, r'Fatal Python error: Aborted\n\n.*\n  File ".*", line \d')

@@ -226,7 +226,9 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     # What a server writes must not depend on Python's own wish to buffer nothing.
     kept.pop("PYTHONUNBUFFERED", None)
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    # Clients of tests often leave their WebSockets open, which nobody wants to wait for.
+    impatient = {"DJANGO_DAPHNE_GRACEFUL_SHARE": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PYTHONPATH": path, **impatient, **variables}
 
 
 def copy_example(folder: Path) -> Path:
