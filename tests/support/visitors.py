@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,9 @@ class Visitor:
             await session.socket.close()
         await until(lambda: self.session not in (None, session), "a visitor is back")
 
+    def _has_left(self, session: Session) -> bool:
+        return self.session is not session
+
     def _see(self, event: dict[str, Any]) -> None:
         if message := event.get("message"):
             self.seen.add(message["text"])
@@ -193,11 +197,14 @@ class Visitor:
 
         while text not in self.room.accepted:
             await until(lambda: self.session is not None, "a visitor is back")
-            assert self.session is not None
+            session = self.session
+            assert session is not None
             try:
-                await self.session.say(text)
+                await session.say(text)
             except (Lost, ConnectionClosed):
                 self.room.said_again += text not in self.room.accepted
+                # Who says it into a closed connection is not kept waiting, and must not go on so.
+                await until(partial(self._has_left, session), "a visitor has left")
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
