@@ -91,8 +91,12 @@ class BoundSocket:
         """Return another descriptor of the same socket."""
         return BoundSocket.adopt(self.socket.dup().detach(), **self.parts())
 
+    def describe(self) -> dict[str, Any]:
+        """Return what makes it again in a process that has its descriptor, for `adopt`."""
+        return {"descriptor": self.socket.fileno(), **self.parts()}
+
     def parts(self) -> dict[str, Any]:
-        """Return what makes it again in another process, for `adopt`; its path stays here."""
+        """Return what a socket has besides its descriptor; its path stays here."""
         return {
             "description": self.description,
             "proxy_protocol": self.proxy_protocol,
@@ -114,7 +118,7 @@ class BoundSocket:
     def hand_down(self) -> dict[str, Any]:
         """Let child processes inherit it; return what makes it again there, for ``take_over``."""
         self.socket.set_inheritable(True)
-        return {"descriptor": self.socket.fileno(), **self.parts()}
+        return self.describe()
 
     @classmethod
     def take_over(cls, descriptor: int, **parts: Any) -> BoundSocket:

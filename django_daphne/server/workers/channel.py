@@ -66,8 +66,8 @@ class Channel:
         self._is_closed = True
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        close_all(self._descriptors)
+        self._descriptors.clear()
 
     def _end(self) -> None:
         if not self._is_closed:

@@ -7,6 +7,7 @@ import logging
 import re
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from ..bound_socket import BoundSocket
 from ..metrics.page import Page
 from ..worker_config import WorkerConfig
-from .channel import Channel, Message, close_all, make_pair
+from .channel import Channel, Message, close_all
 from .command import Command
 from .inheritance import WorkerInheritance
 
@@ -59,23 +60,16 @@ class Child:
         page: Page | None = None,
     ) -> None:
         """Start it; it counts in the page. Raises OSError."""
-        ours, its = make_pair()
-        inheritance = WorkerInheritance(
-            channel=its.fileno(),
-            sockets=[{"descriptor": each.socket.fileno(), **each.parts()} for each in sockets],
+        inherit = partial(
+            WorkerInheritance,
+            sockets=[each.describe() for each in sockets],
             is_checked=is_checked,
             page=None if page is None else page.fileno(),
         )
-        descriptors = [its.fileno(), *(each.socket.fileno() for each in sockets)]
+        descriptors = [each.socket.fileno() for each in sockets]
         if page is not None:
             descriptors.append(page.fileno())
-        try:
-            self._process = command.start(inheritance.variables(), descriptors)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            its.close()
+        self._process, ours = command.start_with_channel(inherit, descriptors)
         self._on_change = on_change
         self._channel = Channel(ours, self._note, self._has_hung_up)
         self.slot = slot

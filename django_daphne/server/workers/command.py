@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from .inheritance import VARIABLES
+from .channel import make_pair
+from .inheritance import VARIABLES, Inheritance
 
 # What the service manager wants to hear, it wants to hear from one process.
 _OF_THE_MANAGER: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -35,6 +38,28 @@ class Command:
         with suppress(OSError):
             if named.is_absolute() and named.samefile(self._folder):
                 self._folder = named
+
+    def start_with_channel(
+        self,
+        inherit: Callable[..., Inheritance],
+        descriptors: Sequence[int],
+        *,
+        is_main: bool = False,
+    ) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        """Start it again; return the process, and this one's end of a channel to it.
+
+        ``inherit`` makes what it gets from the descriptor of its own end, as ``channel``. For the
+        rest see `start`.
+        """
+        ours, its = make_pair()
+        try:
+            variables = inherit(channel=its.fileno()).variables()
+            return self.start(variables, [its.fileno(), *descriptors], is_main=is_main), ours
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            its.close()
 
     def start(
         self, variables: Mapping[str, str], descriptors: Sequence[int], *, is_main: bool = False
@@ -75,8 +100,6 @@ def describe_end(status: int) -> str:
     """Say how a process has ended, by what ``Popen.returncode`` is."""
     if status >= 0:
         return f"exit status {status}"
-    import signal
-
     try:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:

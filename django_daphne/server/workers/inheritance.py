@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from ..bound_socket import BoundSocket
+
+T = TypeVar("T")
 
 _WORKER: Final = "_DJANGO_DAPHNE_WORKER"
 _SUCCESSOR: Final = "_DJANGO_DAPHNE_SUCCESSOR"
@@ -49,23 +51,27 @@ class SuccessorInheritance:
         return {_SUCCESSOR: json.dumps(asdict(self))}
 
 
+Inheritance: TypeAlias = WorkerInheritance | SuccessorInheritance
+
+
 def get_worker() -> WorkerInheritance | None:
     """Return what this process was given as a worker, or None.
 
     Processes below this one inherit nothing of it.
     """
-    text = os.environ.pop(_WORKER, None)
-    if text is not None:
-        _taken[_WORKER] = WorkerInheritance(**json.loads(text))
-    return _taken.get(_WORKER)
+    return _get(_WORKER, WorkerInheritance)
 
 
 def get_successor() -> SuccessorInheritance | None:
     """Return what this process was given as a supervisor, or None."""
-    text = os.environ.pop(_SUCCESSOR, None)
+    return _get(_SUCCESSOR, SuccessorInheritance)
+
+
+def _get(variable: str, kind: Callable[..., T]) -> T | None:
+    text = os.environ.pop(variable, None)
     if text is not None:
-        _taken[_SUCCESSOR] = SuccessorInheritance(**json.loads(text))
-    return _taken.get(_SUCCESSOR)
+        _taken[variable] = kind(**json.loads(text))
+    return _taken.get(variable)
 
 
 _taken: dict[str, Any] = {}

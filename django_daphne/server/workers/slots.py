@@ -51,7 +51,7 @@ class Slots:
 
     @classmethod
     def adopt(cls, parts: Mapping[str, Any], backlog: int) -> Slots:
-        """Return what another supervisor's `release` has described, with its descriptors."""
+        """Return what another supervisor's `describe` has told, with its descriptors."""
         return cls(
             [BoundSocket.adopt(**each) for each in parts["shared"]],
             [[BoundSocket.adopt(**each) for each in slot] for slot in parts["by_slot"]],
@@ -91,18 +91,14 @@ class Slots:
     def describe(self) -> dict[str, Any]:
         """Return what another supervisor makes them from, beside the descriptors of `all`."""
         return {
-            "shared": [_describe(each) for each in self.shared],
-            "by_slot": [[_describe(each) for each in slot] for slot in self.by_slot],
-            "metrics": [_describe(each) for each in self.metrics],
+            "shared": [each.describe() for each in self.shared],
+            "by_slot": [[each.describe() for each in slot] for slot in self.by_slot],
+            "metrics": [each.describe() for each in self.metrics],
         }
 
     def close(self) -> None:
         """Close every socket of this process; workers have theirs."""
         _close(self.all())
-
-
-def _describe(bound: BoundSocket) -> dict[str, Any]:
-    return {"descriptor": bound.socket.fileno(), **bound.parts()}
 
 
 def _close(sockets: Any) -> None:

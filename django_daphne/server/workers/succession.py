@@ -12,12 +12,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Final
 
 from ..config import ListenConfig
 from ..systemd import Notifier
-from .channel import Channel, Message, close_all, make_pair
+from .channel import Channel, Message, close_all
 from .command import Command, describe_end
 from .inheritance import SuccessorInheritance, get_successor
 from .slots import Slots
@@ -37,16 +38,9 @@ class Successor:
         self, command: Command, slots: Slots, timeout: float | None, on_change: Callable[[], object]
     ) -> None:
         """Start it; it has a multiple of the time for a worker. Raises OSError."""
-        ours, its = make_pair()
-        inheritance = SuccessorInheritance(channel=its.fileno(), slots=slots.describe())
-        descriptors = [its.fileno(), *(each.socket.fileno() for each in slots.all())]
-        try:
-            self._process = command.start(inheritance.variables(), descriptors, is_main=True)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            its.close()
+        inherit = partial(SuccessorInheritance, slots=slots.describe())
+        descriptors = [each.socket.fileno() for each in slots.all()]
+        self._process, ours = command.start_with_channel(inherit, descriptors, is_main=True)
         self._slots = slots
         self._on_change = on_change
         self._channel = Channel(ours, self._note, on_change)

@@ -51,7 +51,7 @@ class Supervisor:
         board: Board | None = None,
         announce: Callable[[list[str]], object] | None = None,
     ) -> None:
-        """Take sockets, to be closed by it, and a board for the workers' metrics.
+        """Take sockets, which it closes when it stops, and a board for the workers' metrics.
 
         ``announce`` is called with where it listens when all workers are ready.
         """
@@ -112,7 +112,6 @@ class Supervisor:
             for child in self._children():
                 child.kill()
                 child.wait()
-            self._sockets.close()
             self._pid_file.remove()
 
     def _wake(self) -> None:
