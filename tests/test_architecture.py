@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "metrics_config",
             "consistency",
         ),
-        *("resolution", "headers", "request_id"),
+        *("resolution", "headers", "request_id", "resources"),
     ),
     ("recording", "services", "interfaces"),
     (
@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("asgi*", "protocols*"),
     (
         *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
-        *("bound_socket", "unix_sockets", "listeners", "descriptors", "pid_file"),
+        *("bound_socket", "unix_sockets", "listeners", "pid_file"),
         "accepting",
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
         *("tls", "tls_extension", "certificates", "redirect", "health"),

@@ -35,8 +35,7 @@ class DevelopmentProcess(ServerProcess):
     """Ends the process, too, when the first request to stop is not enough."""
 
     renews_on_hangup = False
-    has_pid_file = False
-    has_metrics = False
+    is_outermost = False
     _current: ClassVar[DevelopmentProcess | None] = None
 
     def __init__(

@@ -55,7 +55,6 @@ from .worker_config import WorkerConfig
 if TYPE_CHECKING:
     from .asgi.fitness import find_misfit
     from .bound_socket import BoundSocket
-    from .descriptors import raise_descriptor_limit
     from .launch import run, supervise
     from .memory import MemoryConnection, MemoryServer
     from .process import ServerProcess, activated, keep_what_is_loaded
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
         loop_in_use,
         start_reactor,
     )
+    from .resources import raise_descriptor_limit
     from .server import Server
     from .sockets import bind
     from .tls import check_certificates
@@ -87,7 +87,7 @@ _WHAT_SERVES = {
     "forward_twisted_log": ".reactor",
     "keep_what_is_loaded": ".process",
     "loop_in_use": ".reactor",
-    "raise_descriptor_limit": ".descriptors",
+    "raise_descriptor_limit": ".resources",
     "run": ".launch",
     "start_reactor": ".reactor",
     "supervise": ".launch",

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .config import ServerConfig
-from .descriptors import raise_descriptor_limit
 from .metrics.exposition import bind_metrics, exposed
 from .process import ServerProcess, activated
+from .resources import raise_descriptor_limit
 from .workers.inheritance import get_worker
 from .workers.process import WorkerProcess
 from .workers.slots import Slots

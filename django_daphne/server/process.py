@@ -33,10 +33,9 @@ class ServerProcess:
 
     # For a process that has no terminal whose end is meant to be its own, too.
     renews_on_hangup = True
-    # For a process that others ask for.
-    has_pid_file = True
-    # For a process below another that answers for it, too.
-    has_metrics = True
+    # Whose number and metrics others ask for. A process below another has neither of its own, nor
+    # has one that a developer watches.
+    is_outermost = True
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class ServerProcess:
         Raises ConfigurationError or ListenError before anything has started, LifespanFailure when
         the application does not start.
         """
-        address = self._config.metrics.metrics_bind if self.has_metrics else None
+        address = self._config.metrics.metrics_bind if self.is_outermost else None
         with exposed_alone(address) as recorder:
             if recorder is not None:
                 self._options["recorder"] = recorder
@@ -115,7 +114,7 @@ class ServerProcess:
         restore = self._handle_signals() if self._with_signals else None
         try:
             # Who reads the file may send signals.
-            with PidFile(self._config.process.pid_file if self.has_pid_file else None):
+            with PidFile(self._config.process.pid_file if self.is_outermost else None):
                 await self._serve_until_stopped()
         finally:
             if restore is not None:

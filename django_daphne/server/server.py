@@ -21,12 +21,12 @@ from .bound_socket import BoundSocket
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
 from .counted_connection import CountedConnection
-from .descriptors import find_connection_limit
 from .health import HealthCheck
 from .interfaces import AccessRecord
 from .listeners import Listeners
 from .metrics.recorder import PageRecorder
 from .redirect import HTTPSRedirect
+from .resources import find_connection_limit
 from .transports import ConnectionProtocol
 from .types import ASGIApplication
 

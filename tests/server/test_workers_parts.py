@@ -18,7 +18,7 @@ from django_daphne.server.exceptions import ConfigurationError, ListenError
 from django_daphne.server.pid_file import PidFile
 from django_daphne.server.worker_config import WorkerConfig
 from django_daphne.server.workers.command import Command, _read_environ, describe_end
-from django_daphne.server.workers.process import Wear, find_rss
+from django_daphne.server.workers.process import Wear, find_memory
 from django_daphne.server.workers.slot import Slot
 from django_daphne.server.workers.slots import Slots
 
@@ -137,7 +137,7 @@ class WearTests(unittest.TestCase):
 
     def test_memory(self):
         """A worker has grown beyond what it may use."""
-        now = find_rss()
+        now = find_memory()
         self.assertGreater(now, 5_000_000)
         self.assertEqual(Wear(WorkerConfig(max_rss=now // 2)).find_reason(0), "max_rss")
         self.assertIsNone(Wear(WorkerConfig(max_rss=now * 10)).find_reason(0))

@@ -7,22 +7,20 @@ and has a lock.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from asyncio import AbstractEventLoop, TimerHandle
 from bisect import bisect_left
-from pathlib import Path
 from typing import Final
 
 from ..recording import TakeBytes
+from ..resources import find_rss
 from . import families, threads
 from .families import FIRST_STATUS, LAYOUT, STATUSES, VERSIONS, Family
 from .page import Page
 
 # Seconds between two looks at what is not counted but measured.
 INTERVAL: Final = 0.5
-_STATM: Final = Path("/proc/self/statm")
 
 
 def _slot(family: Family) -> int:
@@ -187,14 +185,6 @@ class PageRecorder:
             seconds[_LAG.second] += lag
         seconds[_SILENCE] = now
         seconds[_CPU] = time.process_time()
-        counts[_MEMORY] = _find_memory()
+        counts[_MEMORY] = find_rss() or 0
         counts[_THREADS], counts[_THREADS_BUSY] = threads.sample()
         self._timer = loop.call_later(INTERVAL, self._measure, loop, now + INTERVAL)
-
-
-def _find_memory() -> int:
-    """Return the memory that this process has in use, in bytes; 0 where that is not known."""
-    try:
-        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0

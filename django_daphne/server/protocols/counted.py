@@ -6,13 +6,13 @@ class here is one of them and tells the recorder, at the few places where someth
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from ..exceptions import HTTP2Error, PeerError, StreamError, WebSocketError
-from ..interfaces import ConnectionContext, Event, HTTPCycle, RequestHead, Transport
+from ..interfaces import ConnectionContext, Event, HTTPCycle, RequestHead
 from ..recording import Recorder
 from ..types import Headers
-from .deadlines import Deadlines
 from .exchange import ENDED, Exchange
 from .http2_frames import ErrorCode
 from .http2_stream import HTTP2Stream
@@ -22,10 +22,21 @@ from .http11_upgrade import UpgradableHTTP11
 from .websocket import WebSocket
 
 
-def recorder_of(context: ConnectionContext) -> Recorder:
-    """Return who counts, where somebody does."""
-    assert context.recorder is not None
-    return context.recorder
+class Counted:
+    """What all protocols have for counting; a base beside the protocol itself."""
+
+    _context: ConnectionContext
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        recorder = self._context.recorder
+        assert recorder is not None
+        return recorder
+
+    def _count_limit(self, error: PeerError | HTTP2Error | WebSocketError) -> None:
+        """Count an error that comes of a limit."""
+        if error.limit is not None:
+            self._recorder.limit_hit(error.limit)
 
 
 class CountedExchange(Exchange):
@@ -84,12 +95,11 @@ class CountedStream(HTTP2Stream, CountedExchange):
         self._responded = self._context.clock.now()
 
 
-class CountedWebSocket(WebSocket):
+class CountedWebSocket(WebSocket, Counted):
     """A WebSocket, over HTTP/1.1 or over HTTP/2."""
 
     def __init__(self, request: RequestHead, context: ConnectionContext, *rest: Any) -> None:
         super().__init__(request, context, *rest)
-        self._recorder = recorder_of(context)
         self._recorder.websockets_changed(+1)
 
     def connection_lost(self) -> None:
@@ -111,8 +121,7 @@ class CountedWebSocket(WebSocket):
             self._recorder.message_sent()
 
     def _fail(self, error: WebSocketError) -> None:
-        if error.limit is not None:
-            self._recorder.limit_hit(error.limit)
+        self._count_limit(error)
         super()._fail(error)
 
     def _lifetime_is_over(self) -> None:
@@ -129,22 +138,14 @@ class CountedWebSocket(WebSocket):
         super()._write_timed_out()
 
 
-class CountedHTTP11(UpgradableHTTP11):
+class CountedHTTP11(UpgradableHTTP11, Counted):
     """HTTP/1.1."""
 
     exchange_of = CountedHTTP11Exchange
     make_websocket = CountedWebSocket
 
-    def __init__(
-        self, context: ConnectionContext, transport: Transport, deadlines: Deadlines
-    ) -> None:
-        super().__init__(context, transport, deadlines)
-        self._recorder = recorder_of(context)
-        self._wire.hand_over(self._write_timed_out)
-
     def _reject(self, error: PeerError) -> None:
-        if error.limit is not None:
-            self._recorder.limit_hit(error.limit)
+        self._count_limit(error)
         super()._reject(error)
 
     def _request_timed_out(self) -> None:
@@ -157,21 +158,14 @@ class CountedHTTP11(UpgradableHTTP11):
 
     def _write_timed_out(self) -> None:
         self._recorder.limit_hit("write_timeout")
-        self.give_up()
+        super()._write_timed_out()
 
 
-class CountedHTTP2(ExtendedHTTP2):
+class CountedHTTP2(ExtendedHTTP2, Counted):
     """HTTP/2."""
 
     make_stream = CountedStream
     make_websocket = CountedWebSocket
-
-    def __init__(
-        self, context: ConnectionContext, transport: Transport, deadlines: Deadlines
-    ) -> None:
-        super().__init__(context, transport, deadlines)
-        self._recorder = recorder_of(context)
-        self._wire.hand_over(self._write_timed_out)
 
     def _add_stream(self, stream_id: int, request: RequestHead, ended: bool) -> HTTP2Stream:
         self._recorder.streams_changed(+1)
@@ -200,13 +194,11 @@ class CountedHTTP2(ExtendedHTTP2):
         super().reset_stream(stream, code, cycle)
 
     def _reject(self, stream: HTTP2Stream, error: PeerError) -> None:
-        if error.limit is not None:
-            self._recorder.limit_hit(error.limit)
+        self._count_limit(error)
         super()._reject(stream, error)
 
     def _fail(self, error: HTTP2Error) -> None:
-        if error.limit is not None:
-            self._recorder.limit_hit(error.limit)
+        self._count_limit(error)
         super()._fail(error)
 
     def _connect_timed_out(self, stream: HTTP2Stream) -> None:
@@ -230,4 +222,4 @@ class CountedHTTP2(ExtendedHTTP2):
 
     def _write_timed_out(self) -> None:
         self._recorder.limit_hit("write_timeout")
-        self.give_up()
+        super()._write_timed_out()

@@ -65,7 +65,7 @@ class HTTP11:
     ) -> None:
         self._context, self._transport, self._deadlines = context, transport, deadlines
         self._limits, self._timeouts = context.config.limits, context.config.timeouts
-        self._wire = Wire(transport, deadlines, context.config, self.give_up)
+        self._wire = Wire(transport, deadlines, context.config, self._write_timed_out)
         self._input = InputBuffer(self._limits)
         self._head_reader = HeadReader(self._limits.max_header_count)
         self._body: BodyReader
@@ -348,8 +348,7 @@ class HTTP11:
             if self._reading is _DISCARD:
                 self._wire.linger()
                 return
-            exchange = self.exchange_of.unreadable(self, self._wire, self._context)
-            self._exchange = exchange
+            exchange = self._exchange = self.exchange_of.unreadable(self, self._wire, self._context)
         if exchange.state is SENDING:
             self.give_up()
             return
@@ -385,6 +384,9 @@ class HTTP11:
         """Close, unless a request has come."""
         if self.is_idle:
             self._wire.close()
+
+    def _write_timed_out(self) -> None:
+        self.give_up()
 
     def _body_timed_out(self) -> None:
         self._reject(PeerError(408, "body_timeout", limit="body_timeout"))

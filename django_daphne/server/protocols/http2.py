@@ -57,7 +57,7 @@ class HTTP2:
         self._context = context
         self._deadlines = deadlines
         self._settings = config.http2
-        self._wire = Wire(transport, deadlines, config, self.give_up)
+        self._wire = Wire(transport, deadlines, config, self._write_timed_out)
         self.output = Output(self._wire, transport, context.call_soon, self._flushed)
         self._allowances = Allowances(context.clock.now)
         max_list = config.limits.max_header_size
@@ -377,6 +377,9 @@ class HTTP2:
 
     def ping_timed_out(self) -> None:
         """Give up a client that is not there."""
+        self.give_up()
+
+    def _write_timed_out(self) -> None:
         self.give_up()
 
     def body_timed_out(self, stream: HTTP2Stream) -> None:

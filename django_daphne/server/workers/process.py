@@ -12,15 +12,15 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from ..bound_socket import BoundSocket
 from ..config import ServerConfig
 from ..metrics.page import Page, PageError
 from ..metrics.recorder import PageRecorder
 from ..process import ServerProcess
+from ..resources import find_peak_rss, find_rss
 from ..server import Server
 from ..worker_config import WorkerConfig
 from .channel import Channel, Message, close_all
@@ -29,13 +29,11 @@ from .inheritance import WorkerInheritance
 
 logger = logging.getLogger("django_daphne.server")
 
-_STATM: Final = Path("/proc/self/statm")
-
 
 class WorkerProcess(ServerProcess):
     """Serves on the supervisor's sockets, and says each second that it does."""
 
-    has_pid_file = has_metrics = False
+    is_outermost = False
 
     def __init__(
         self,
@@ -174,17 +172,12 @@ class Wear:
         lifetime, rss = self._config.max_lifetime, self._config.max_rss
         if lifetime is not None and monotonic() - self._began >= lifetime:
             return "max_lifetime"
-        if rss is not None and find_rss() > rss:
+        if rss is not None and find_memory() > rss:
             return "max_rss"
         return None
 
 
-def find_rss() -> int:
+def find_memory() -> int:
     """Return the memory that this process has in use, in bytes; elsewhere than on Linux, had."""
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    used = find_rss()
+    return find_peak_rss() if used is None else used

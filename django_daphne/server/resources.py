@@ -1,14 +1,18 @@
-"""The limit on open descriptors, of which every connection is one."""
+"""What this process may have of the system, and what it uses."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
+from pathlib import Path
 from typing import Final
 
 logger = logging.getLogger("django_daphne.server")
 
 # Kept back for files, databases and the loop when the limit on connections is derived.
 _RESERVED: Final = 64
+_STATM: Final = Path("/proc/self/statm")
 
 
 def find_connection_limit() -> int | None:
@@ -35,3 +39,19 @@ def raise_descriptor_limit() -> None:
     except (OSError, ValueError):
         # macOS says "unlimited" and refuses it; what there is has to do.
         logger.debug("The limit on descriptors cannot be raised to %s", hard)
+
+
+def find_rss() -> int | None:
+    """Return the memory that this process has in use, in bytes; None elsewhere than on Linux."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def find_peak_rss() -> int:
+    """Return the most memory that this process has ever had in use, in bytes; not on Windows."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
