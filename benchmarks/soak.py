@@ -2,7 +2,7 @@
 """Load the example project in every way for a long time, and see whether the server stays as it is.
 
     python benchmarks/soak.py --seconds 1800
-    python benchmarks/soak.py --seconds 60 --workers 1
+    python benchmarks/soak.py --seconds 600 --workers 1
 
 Two workers serve the example. Its visitors read pages over HTTP/1.1 and, where `h2load` is there,
 over HTTP/2; they talk over WebSockets, send uploads, download, follow a stream; and every other one
@@ -255,9 +255,10 @@ def look(pids: Sequence[int], moment: float) -> Sample:
     memory = threads = descriptors = 0
     for pid in pids:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-        memory += int(re.search(r"VmRSS:\s*(\d+)", status)[1])  # type: ignore[index]
-        threads += int(re.search(r"Threads:\s*(\d+)", status)[1])  # type: ignore[index]
-        descriptors += len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208 - names alone
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        memory += int(fields["VmRSS"].removesuffix("kB"))
+        threads += int(fields["Threads"])
+        descriptors += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return Sample(moment, memory / 1024, descriptors, threads)
 
 

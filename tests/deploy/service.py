@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import queue
 import select
 import shlex
 import signal
 import socket
-import struct
 import sys
-import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from tests.integration.test_listening import LAUNCHER
 from tests.support.processes import PATIENCE, Process, ProcessTestCase
+from tests.support.systemd import LAUNCHER, Manager
 
 from . import adapt, read_unit
 
@@ -88,62 +87,34 @@ ASGI = """
 FOLDER = "import os; os.chdir('current')\n"
 
 
-class Manager:
+class MainManager(Manager):
     """Hears what systemd would, with NotifyAccess=main: the main process alone is listened to."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.main = 0
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._socket.bind(self.path)
-        self._changed = threading.Condition()
-        self._messages: list[tuple[int, str]] = []
-        # Read at once, because what finds no room in the socket is lost.
-        threading.Thread(target=self._listen, daemon=True).start()
+    main = 0
 
-    def _listen(self) -> None:
-        with self._socket:
-            while True:
-                data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(12))
-                if not data:
-                    return
-                pid, _, _ = struct.unpack("3i", ancillary[0][2])
-                with self._changed:
-                    self._messages.append((pid, data.decode()))
-                    self._changed.notify_all()
-
-    def next(self, is_meant: Callable[[str], bool]) -> dict[str, str]:
+    def listen(self, is_meant: Callable[[str], bool]) -> dict[str, str]:
         """Return the values of the main process's next message of a kind; forget those before."""
-        found: dict[str, str] = {}
-
-        def look() -> bool:
-            while self._messages and not found:
-                pid, text = self._messages.pop(0)
-                if pid == self.main and is_meant(text):
-                    pairs = (line.partition("=") for line in text.splitlines())
-                    found.update((name, value) for name, _, value in pairs)
-            return bool(found)
-
-        with self._changed:
-            if not self._changed.wait_for(look, PATIENCE):
-                raise AssertionError("The manager hears nothing of the kind.")
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                sender, text = self.receive(deadline - time.monotonic())
+            except queue.Empty:
+                raise AssertionError("The manager hears nothing of the kind.") from None
+            if sender == self.main and is_meant(text):
+                break
+        pairs = (line.partition("=") for line in text.splitlines())
+        found = {name: value for name, _, value in pairs}
         if "MAINPID" in found:
             self.main = int(found["MAINPID"])
         return found
 
     def news(self) -> dict[str, str]:
         """Return the next message that says more than that the process lives."""
-        return self.next(lambda text: text != "WATCHDOG=1")
+        return self.listen(lambda text: text != "WATCHDOG=1")
 
     def sign_of_life(self) -> dict[str, str]:
         """Return the next message that says no more than that."""
-        return self.next(lambda text: text == "WATCHDOG=1")
-
-    def close(self) -> None:
-        """Hear no more."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", self.path)
+        return self.listen(lambda text: text == "WATCHDOG=1")
 
 
 class SiteTestCase(ProcessTestCase):
@@ -169,13 +140,13 @@ class SiteTestCase(ProcessTestCase):
         new.symlink_to(release)
         new.rename(self.site)
 
-    def start_service(self) -> tuple[Process, Manager]:
+    def start_service(self) -> tuple[Process, MainManager]:
         """Start the service with a socket at the path; return it and who hears of it."""
         listening = self.enterContext(socket.socket(socket.AF_UNIX))
         listening.bind(str(self.path))
         listening.listen()
-        manager = Manager(self.folder / "notify")
-        self.addCleanup(manager.close)
+        manager = MainManager(self.folder / "notify")
+        self.addCleanup(manager.tell, b"")
         service = read_unit("django_daphne.service")["Service"]
         variables = {
             "NOTIFY_SOCKET": manager.path,

@@ -33,28 +33,20 @@ class HostTests(RoomTestCase):
 
     async def _lose_in_turn(self) -> None:
         async with self.crowd(VISITORS) as visitors:
-            talks = [
-                asyncio.create_task(self.talk(visitor, f"speaker {number}:"))
-                for number, visitor in enumerate(visitors[:SPEAKERS])
-            ]
-            began = time.monotonic()
-            for number in range(ROUNDS):
-                lost, left = self.hosts[number % 2], self.hosts[1 - number % 2]
-                lose, mend = WAYS[number % len(WAYS)]
-                await self._spread(visitors)
-                await self.more_is_accepted(50)
-                lose(lost)
-                seconds = await self.assert_all_move(visitors, lost, left)
-                self.report(f"{lose.__name__}: all are back after {seconds:.1f} s")
-                await self.more_is_accepted(50)
-                await asyncio.to_thread(mend, lost)
-                await self.nginx_uses(lost)
-            seconds = time.monotonic() - began
-            self.talking = False
-            await asyncio.gather(*talks)
-            for number, visitor in enumerate(visitors):
-                await visitor.say(f"goodbye {number}")
-            await self.assert_nothing_is_lost(visitors)
+            async with self.conversation(visitors, SPEAKERS):
+                began = time.monotonic()
+                for number in range(ROUNDS):
+                    lost, left = self.hosts[number % 2], self.hosts[1 - number % 2]
+                    lose, mend = WAYS[number % len(WAYS)]
+                    await self._spread(visitors)
+                    await self.more_is_accepted(50)
+                    lose(lost)
+                    seconds = await self.assert_all_move(visitors, lost, left)
+                    self.report(f"{lose.__name__}: all are back after {seconds:.1f} s")
+                    await self.more_is_accepted(50)
+                    await asyncio.to_thread(mend, lost)
+                    await self.nginx_uses(lost)
+                seconds = time.monotonic() - began
             self.report(
                 f"{len(self.room.accepted)} messages accepted in {seconds:.0f} s, "
                 f"{self.room.said_again} said again"

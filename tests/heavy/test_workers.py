@@ -28,10 +28,7 @@ class WorkersTests(SupervisedTestCase):
 
     @contextmanager
     def pressed(self, port: int) -> Iterator[list[int]]:
-        """Load a port with wrk; when it ends the list has how many requests were lost, of how many.
-
-        Without wrk the two clients that are there anyway have to do.
-        """
+        """Load a port with wrk; at its end the list says how many requests were lost, and made."""
         if shutil.which("wrk") is None:
             self.skipTest("missing: wrk")
         url = f"http://127.0.0.1:{port}/"

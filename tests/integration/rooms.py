@@ -250,6 +250,20 @@ class RoomTestCase(RoomProjectTestCase, RedisTestCase, NginxTestCase, ReportingT
                 return
             await speaker.say(f"{name} {number}")
 
+    @asynccontextmanager
+    async def conversation(self, visitors: Sequence[Visitor], speakers: int) -> AsyncIterator[None]:
+        """Let so many of them talk while the block runs; then nothing may be lost to anybody."""
+        talks = [
+            asyncio.create_task(self.talk(visitor, f"speaker {number}:"))
+            for number, visitor in enumerate(visitors[:speakers])
+        ]
+        yield
+        self.talking = False
+        await asyncio.gather(*talks)
+        for number, visitor in enumerate(visitors):
+            await visitor.say(f"goodbye {number}")
+        await self.assert_nothing_is_lost(visitors)
+
     async def more_is_accepted(self, count: int) -> None:
         """Wait until so many messages more have been accepted."""
         before = len(self.room.accepted)

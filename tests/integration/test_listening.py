@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import queue
 import re
 import signal
 import socket
 import stat
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,6 +20,7 @@ from tests.integration.projects import SmallProjectTestCase
 from tests.server.test_endpoints import require_ipv6
 from tests.server.test_sockets import full_queue, leave_dead, new_owner, reach
 from tests.support.processes import PATIENCE, Process, get
+from tests.support.systemd import LAUNCHER, Manager
 
 LOOP = ("--loop", os.environ.get("DAPHNE_TEST_LOOP", "auto"))
 SERVER = ("-m", "django_daphne", *LOOP, "app:application")
@@ -54,45 +53,6 @@ APPLICATION = """
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": repr(scope["server"]).encode()})
 """
-
-# Plays systemd: argv has the numbers of the sockets and the command that is to find them at 3, 4...
-LAUNCHER = """
-import fcntl, os, sys
-
-high = [fcntl.fcntl(int(n), fcntl.F_DUPFD_CLOEXEC, 100) for n in sys.argv[1].split(",")]
-os.closerange(3, 100)
-for number, descriptor in enumerate(high, 3):
-    os.dup2(descriptor, number)
-os.environ.setdefault("LISTEN_PID", str(os.getpid()))
-os.environ |= {"WATCHDOG_PID": str(os.getpid()), "LISTEN_FDS": str(len(high))}
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
-
-
-class Manager:
-    """Hears what a service manager is told."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self.path)
-        self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # Read at once, because what finds no room in the socket is lost.
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        with self._socket:
-            while message := self._socket.recv(4096):
-                self._messages.put(message.decode())
-
-    def next(self) -> str:
-        """Return the next message. Raises queue.Empty when none comes."""
-        return self._messages.get(timeout=PATIENCE)
-
-    def tell(self, message: bytes) -> None:
-        """Be told something by the test; nothing at all is the end."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(message, self.path)
 
 
 class ListeningTestCase(SmallProjectTestCase):

@@ -10,8 +10,8 @@ import ssl
 import sys
 from contextlib import closing
 
-from tests.integration.test_listening import LAUNCHER, Manager
 from tests.support.processes import PATIENCE
+from tests.support.systemd import LAUNCHER, Manager
 from tests.support.tls import TLSTestCase
 from tests.support.workers import Supervised, SupervisedTestCase
 

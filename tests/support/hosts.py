@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,19 +35,19 @@ class Machine(NamedTuple):
     enter: tuple[str, ...] = ()
 
 
-class Network:
+class Network(ABC):
     """Machines that reach each other. ``kind`` says what they are."""
 
     kind: str
     machines: list[Machine]
 
+    @abstractmethod
     def unplug(self, machine: Machine, process: Process) -> None:
         """Let the machine, on which this process runs, fall silent without a word."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plug(self, machine: Machine, process: Process) -> None:
         """Let it be heard again."""
-        raise NotImplementedError
 
 
 class Loopback(Network):

@@ -103,7 +103,7 @@ class Session:
                 future.set_exception(Lost)
 
     def missing(self) -> set[str]:
-        """Return what was accepted of all that was said after this session began, but not heard."""
+        """Return what was accepted of all that was said since it began, but not heard."""
         due = {text for text, moment in self.room.accepted.items() if moment > self.joined}
         return due - self.heard
 
