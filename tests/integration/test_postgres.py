@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import unittest
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +20,7 @@ from django.test import tag
 from tests.heavy import eventually
 from tests.support.postgres import Connections, Postgres, PostgresTestCase
 from tests.support.processes import Process, get
+from tests.support.reports import ReportingTestCase
 
 from .postgres_site import LOCK, ROWS
 from .postgres_site.clients import ANSWERS, STREAMS, Crowd, Request, processor_seconds
@@ -30,20 +30,10 @@ SETTINGS = "tests.integration.postgres_site.settings"
 THREADS = 8
 
 
-class SiteTestCase(PostgresTestCase):
-    """Tests with the site and its database. `report` is shown with -v 2."""
+class SiteTestCase(ReportingTestCase, PostgresTestCase):
+    """Tests with the site and its database, and with figures."""
 
     threads_total = 4 * THREADS
-
-    def run(self, result: unittest.TestResult | None = None) -> unittest.TestResult | None:
-        """Run the test, keeping where its report goes."""
-        self._stream: Any = getattr(result, "showAll", False) and getattr(result, "stream", None)
-        return super().run(result)
-
-    def report(self, text: str) -> None:
-        """Show figures."""
-        if self._stream:
-            self._stream.write(f"[{text}] ")
 
     def start_database(self) -> Postgres:
         """Start PostgreSQL with what the site stores."""
