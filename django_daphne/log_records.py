@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from .server import current_trace, trace_id
+from .server import current_trace, trace_fields
 
 __all__ = ["RequestIDFilter"]
 
-_OUTSIDE: Final = "-"  # as in an access log
+_OUTSIDE: Final = dict.fromkeys(("request_id", "trace_id", "traceparent"), "-")  # as in its lines
 
 
 class RequestIDFilter(logging.Filter):
@@ -22,8 +22,6 @@ class RequestIDFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add what is missing, and let the record pass."""
         trace = current_trace()
-        fields = vars(record)
-        fields.setdefault("request_id", _OUTSIDE if trace is None else trace["request_id"])
-        fields.setdefault("trace_id", _OUTSIDE if trace is None else trace_id(trace))
-        fields.setdefault("traceparent", _OUTSIDE if trace is None else trace["traceparent"])
+        for name, value in (_OUTSIDE if trace is None else trace_fields(trace)).items():
+            vars(record).setdefault(name, value)
         return True

@@ -38,7 +38,7 @@ from .metrics.threads import watch_threads
 from .metrics_config import MetricsConfig
 from .options import Group, Problem, option, timeout
 from .protocol_config import HTTP2Config, WebSocketConfig
-from .request_id import Trace, current_trace, handling, trace_id
+from .request_id import Trace, current_trace, handling, trace_fields, trace_id
 from .resolution import (
     Resolved,
     add_arguments,
@@ -160,6 +160,7 @@ __all__ = [
     "start_reactor",
     "supervise",
     "timeout",
+    "trace_fields",
     "trace_id",
     "watch_threads",
 ]

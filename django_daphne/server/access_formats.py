@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from .interfaces import AccessRecord
-from .request_id import Trace, make_trace, trace_id
+from .request_id import Trace, make_trace, trace_fields
 
 # What a terminal or a log reader would act on, and the quote that ends a field (CVE-2020-7694).
 _UNSAFE: Final = re.compile(r'[\x00-\x1f"\\\x7f-\x9f]')
@@ -81,9 +81,7 @@ class Entry:
             "code": record.code,
             "size": record.size,
             "duration": record.duration,
-            "request_id": self.trace["request_id"],
-            "trace_id": trace_id(self.trace),
-            "traceparent": self.trace["traceparent"],
+            **trace_fields(self.trace),
             "referer": None if referer is None else printable(referer),
             "user_agent": None if user_agent is None else printable(user_agent),
         }
@@ -150,9 +148,7 @@ def json_line(entry: Entry) -> str:
             "code": record.code,
             "size": record.size,
             "duration": round(record.duration, 6),
-            "request_id": entry.trace["request_id"],
-            "trace_id": trace_id(entry.trace),
-            "traceparent": entry.trace["traceparent"],
+            **trace_fields(entry.trace),
             "referer": _decoded(entry.header(b"referer")),
             "user_agent": _decoded(entry.header(b"user-agent")),
         }

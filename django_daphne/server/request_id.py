@@ -74,6 +74,15 @@ def trace_id(trace: Trace) -> str:
     return trace["traceparent"][3:35]
 
 
+def trace_fields(trace: Trace) -> dict[str, str]:
+    """Return what a record of logging says of its request, by name."""
+    return {
+        "request_id": trace["request_id"],
+        "trace_id": trace_id(trace),
+        "traceparent": trace["traceparent"],
+    }
+
+
 def make_trace() -> Trace:
     """Return the trace of a request that nobody has named: its id is that of its trace."""
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -138,22 +139,13 @@ class Command(BaseCommand):
     def _serve(self, application: Any, config: ServerConfig, verbosity: int) -> None:
         raise_descriptor_limit()
         keep_what_is_loaded()
-        try:
+        with _as_command_errors():
             run(application, config, **self._server_options(config, verbosity))
-        except (ConfigurationError, ListenError) as error:
-            raise CommandError(str(error)) from error
-        except LifespanFailure as error:
-            raise CommandError(str(error), returncode=error.exit_status) from error
 
     def _supervise(self, config: ServerConfig, verbosity: int) -> None:
         """Let workers serve, which run this command, too."""
-        announce = self._say_where if verbosity else None
-        try:
-            supervise(config, announce=announce)
-        except (ConfigurationError, ListenError) as error:
-            raise CommandError(str(error)) from error
-        except WorkerFailure as error:
-            raise CommandError(str(error), returncode=error.exit_status) from error
+        with _as_command_errors():
+            supervise(config, announce=self._say_where if verbosity else None)
 
     def _server_options(self, config: ServerConfig, verbosity: int) -> dict[str, Any]:
         return {
@@ -214,3 +206,14 @@ class Command(BaseCommand):
             handler.setFormatter(logging.Formatter(config.logging.log_fmt))
             logger.addHandler(handler)
             logger.setLevel(log_level(verbosity))
+
+
+@contextmanager
+def _as_command_errors() -> Iterator[None]:
+    """Let Django say in one line why nothing is served."""
+    try:
+        yield
+    except (ConfigurationError, ListenError) as error:
+        raise CommandError(str(error)) from error
+    except (LifespanFailure, WorkerFailure) as error:
+        raise CommandError(str(error), returncode=error.exit_status) from error
