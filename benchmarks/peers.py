@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from environment import ROOT
-from scenarios import DjangoRequests
+from kinds.base import Scenario, Transport
 from tls import CERTIFICATE_FILES
-from uses import Scenario, Transport
 
 OURS = "django-daphne"
 
@@ -47,9 +46,10 @@ class Peer:
         """Return the application of a scenario that this server serves, or None."""
         if scenario.transport not in self.arguments:
             return None
-        if isinstance(scenario, DjangoRequests):
-            return scenario.wsgi_application if self.wsgi else scenario.application
-        return None if self.wsgi or self.only_django else scenario.application
+        application = scenario.application
+        if self.only_django and not application.is_django:
+            return None
+        return (application.wsgi or None) if self.wsgi else application.asgi
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables that a Django project, or the server, goes by."""

@@ -8,33 +8,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from measure import Load, Sample, Speed
+from kinds.base import Column, Sample, Scenario
+from measure import Load
 from peers import Peer
 from servers import Cores
-from uses import Scenario
 
 # The samples of each server in each scenario: samples[scenario][peer], one for each round.
 Samples = dict[str, dict[str, list[Sample]]]
 
-# A server that keeps less of its core busy was disturbed, or the client could not keep up with it.
-SERVER_BUSY = 0.9
-CLIENT_BUSY = 0.9
-# A fastest round so many times the median says that the machine was busy with something else, or
-# that the host of a virtual machine was, which cannot be seen from inside.
-UNSTEADY = 1.1
-
 COMPARED = ("min..max", "times", "by round", "at best")
-SPEED_HEADS = (
-    *("server", "answers/s", *COMPARED, "p50 ms", "p99 ms"),
-    *("us", "times us", "core", "client"),
-)
-MEMORY_HEADS = ("server", "KiB each", *COMPARED, "used", "open", "MiB before", "us")
 
 
 @dataclass(frozen=True)
@@ -73,14 +61,8 @@ class Report:
         lines += [
             f'"times" is how many times better {self.base} is than the server, faster or smaller, '
             'by medians; "by round" is the smallest and the largest such ratio within one round, '
-            '"at best" that of the best rounds.',
-            '"us" is the processor time of the server for an answer, or for a WebSocket and its '
-            f'first message, in microseconds; "times us" is how many times that of {self.base} it '
-            'is; "core" and "client" are the parts of their cores that server and client kept '
-            "busy.",
-            '"KiB each" is what the server\'s memory (resident set) has grown by for each open '
-            'WebSocket, "used" the same after a message and its echo on each; "MiB before" is the '
-            "memory of the whole server before.",
+            '"at best" that of the best rounds. Another "times" is that of the column before it.',
+            *dict.fromkeys(self._kind(scenario.name).LEGEND for scenario in self.scenarios),
             "",
             "## Servers",
             "",
@@ -106,7 +88,6 @@ class Report:
                         name: {
                             "ratio": self._ratio(scenario, name),
                             "ratio_at_best": self._ratio(scenario, name, of=max),
-                            "ratio_of_processor_time": self._more_work(scenario, name),
                             "samples": [asdict(sample) for sample in samples],
                         }
                         for name, samples in by_peer.items()
@@ -135,13 +116,9 @@ class Report:
         )
         return base / other
 
-    def _more_work(self, scenario: str, name: str) -> float:
-        """Return how many times the processor time of the base the named server takes."""
-        base, other = (
-            _middle(self.samples[scenario][peer], "processor_time")
-            for peer in (self._base(scenario), name)
-        )
-        return other / base
+    def _kind(self, scenario: str) -> type[Sample]:
+        """Return the class of the samples of a scenario."""
+        return type(next(iter(self.samples[scenario].values()))[0])
 
     def _base(self, scenario: str) -> str:
         """Return the name of the server that the others are compared with in this scenario."""
@@ -155,73 +132,40 @@ class Report:
 
     def _table(self, scenario: str) -> list[str]:
         """Return the lines of the table of one scenario."""
-        by_peer = self.samples[scenario]
-        is_speed = all(isinstance(s, Speed) for samples in by_peer.values() for s in samples)
-        rows: list[tuple[str, ...]] = [SPEED_HEADS if is_speed else MEMORY_HEADS]
+        by_peer, kind = self.samples[scenario], self._kind(scenario)
+        base = by_peer[self._base(scenario)]
+        heads = [("times " * turn + c.head) for c in kind.DETAILS for turn in range(1 + c.compared)]
+        rows: list[tuple[str, ...]] = [("server", kind.FIGURE.head, *COMPARED, *heads)]
         for name, samples in by_peer.items():
             # Two runs of one round were close in time: what slowed one slowed the other.
-            pairs = zip(by_peer[self._base(scenario)], samples, strict=True)
+            pairs = zip(base, samples, strict=True)
             rounds = [ours.merit / theirs.merit for ours, theirs in pairs]
-            compared = (
-                f"{self._ratio(scenario, name):.2f}",
-                f"{min(rounds):.2f}..{max(rounds):.2f}",
-                f"{self._ratio(scenario, name, of=max):.2f}",
+            values = kind.FIGURE.values(samples)
+            rows.append(
+                (
+                    name,
+                    kind.FIGURE.form.format(median(values)),
+                    "..".join(map(kind.FIGURE.form.format, (min(values), max(values)))),
+                    f"{self._ratio(scenario, name):.2f}",
+                    f"{min(rounds):.2f}..{max(rounds):.2f}",
+                    f"{self._ratio(scenario, name, of=max):.2f}",
+                    *(cell for column in kind.DETAILS for cell in _cells(column, samples, base)),
+                )
             )
-            more_work = f"{self._more_work(scenario, name):.2f}"
-            shown, before, after = _speed(samples, more_work) if is_speed else _memory(samples)
-            rows.append((name, shown, before, *compared, *after))
         return _aligned(rows)
 
     def _notes(self, scenario: str) -> list[str]:
         """Return a warning for each server whose numbers say less than they seem to."""
-        notes = []
-        for name, samples in self.samples[scenario].items():
-            speeds = [sample for sample in samples if isinstance(sample, Speed)]
-            if not speeds:
-                continue
-            if _middle(speeds, "client_core") > CLIENT_BUSY:
-                notes.append(f"* The client was the limit for {name}, which is faster than shown.")
-            elif _middle(speeds, "server_core") < SERVER_BUSY:
-                notes.append(f"* {name} had, or used, less than its whole core.")
-            unsteadiness = max(speed.rate for speed in speeds) / _middle(speeds, "rate")
-            if unsteadiness > UNSTEADY:
-                notes.append(
-                    f"* The fastest round of {name} was {unsteadiness:.2f} times its median: the "
-                    "machine was disturbed, run again."
-                )
+        kind, by_peer = self._kind(scenario), self.samples[scenario]
+        notes = [f"* {note}" for name in by_peer for note in kind.notes(name, by_peer[name])]
         return [*notes, ""] if notes else []
 
 
-def _speed(samples: Sequence[Sample], more_work: str) -> tuple[str, str, tuple[str, ...]]:
-    """Return the cells for a server's speed: the first, the spread, and those at the end."""
-    rates = _values(samples, "rate")
-    return (
-        f"{median(rates):,.0f}",
-        f"{min(rates):,.0f}..{max(rates):,.0f}",
-        (
-            f"{_middle(samples, 'p50'):.2f}",
-            f"{_middle(samples, 'p99'):.2f}",
-            f"{_middle(samples, 'processor_time'):.1f}",
-            more_work,
-            f"{_middle(samples, 'server_core'):.0%}",
-            f"{_middle(samples, 'client_core'):.0%}",
-        ),
-    )
-
-
-def _memory(samples: Sequence[Sample]) -> tuple[str, str, tuple[str, ...]]:
-    """Return the same for a server's memory."""
-    sizes = _values(samples, "silent")
-    return (
-        f"{median(sizes) / 1024:.1f}",
-        f"{min(sizes) / 1024:.1f}..{max(sizes) / 1024:.1f}",
-        (
-            f"{_middle(samples, 'used') / 1024:.1f}",
-            f"{_middle(samples, 'count'):,.0f}",
-            f"{_middle(samples, 'before') / 1024**2:.1f}",
-            f"{_middle(samples, 'processor_time'):.0f}",
-        ),
-    )
+def _cells(column: Column, samples: Sequence[Sample], base: Sequence[Sample]) -> list[str]:
+    """Return the cell of a column for one server, and that of the comparison it may have."""
+    middle = column.middle(samples)
+    shown = [column.form.format(middle)]
+    return [*shown, f"{middle / column.middle(base):.2f}"] if column.compared else shown
 
 
 def describe_machine(cores: Cores, client: str, python: str) -> dict[str, str]:
@@ -251,16 +195,6 @@ def _processor() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.machine()
-
-
-def _middle(samples: Iterable[Sample], field: str) -> float:
-    """Return the median of one field."""
-    return median(_values(samples, field))
-
-
-def _values(samples: Iterable[Sample], field: str) -> list[float]:
-    """Return one field of all samples."""
-    return [getattr(sample, field) for sample in samples]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

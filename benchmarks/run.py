@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import environment
-from measure import Load, measure
+from kinds.base import Scenario
+from kinds.requests import HTTP2Requests, Requests
+from measure import Load, Run, measure
 from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
 from scenarios import SCENARIOS
 from servers import BenchmarkError, Cores, choose_cores
-from uses import HTTP2Requests, Requests, Scenario
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -107,13 +108,7 @@ def compare(
                 for peer in able:
                     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                         sample = measure(
-                            peer,
-                            scenario,
-                            load,
-                            variables=variables,
-                            python=python,
-                            cores=cores,
-                            folder=Path(folder),
+                            Run(peer, scenario, load, variables, python, cores, Path(folder))
                         )
                     of_peers[peer.name].append(sample)
                     progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample}"
@@ -151,7 +146,7 @@ def run(options: argparse.Namespace) -> str:
     client = _describe_clients(scenarios)
     cores = choose_cores()
     requirements = [requirement for peer in peers for requirement in peer.requirements]
-    packages = list(dict.fromkeys(name for s in scenarios for name in s.packages))
+    packages = list(dict.fromkeys(name for s in scenarios for name in s.application.packages))
     distributions = [name for peer in peers for name in peer.distributions]
     try:
         python = environment.prepare(

@@ -23,12 +23,13 @@ from pathlib import Path
 from statistics import median
 
 import environment
-from measure import Load, Speed, measure
+from kinds.loading import Speed
+from kinds.requests import Requests
+from measure import Load, Run, measure
 from peers import OURS, PEERS, Peer
 from report import describe_machine
 from scenarios import SCENARIOS
 from servers import BenchmarkError, Cores
-from uses import Requests
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -61,32 +62,34 @@ def compare(
 ) -> list[str]:
     """Return the rows of the table, a server each; the samples take turns."""
     load = Load(options.seconds, options.warmup, options.connections)
-    counts = (1, options.workers)
+    counts: tuple[int, int] = (1, options.workers)
     samples: dict[tuple[str, int], list[Speed]] = {}
     for turn in range(1, options.repeats + 1):
         for peer in peers:
             for count in counts:
                 with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                     sample = measure(
-                        with_workers(peer, count),
-                        scenario,
-                        load,
-                        variables={},
-                        python=environment.PYTHON,
-                        cores=cores,
-                        folder=Path(folder),
+                        Run(
+                            with_workers(peer, count),
+                            scenario,
+                            load,
+                            variables={},
+                            python=environment.PYTHON,
+                            cores=cores,
+                            folder=Path(folder),
+                        )
                     )
                 assert isinstance(sample, Speed)
                 samples.setdefault((peer.name, count), []).append(sample)
                 progress = f"{turn}/{options.repeats} {peer.name} with {count}: {sample}"
                 print(progress, file=sys.stderr, flush=True)
     return [
-        _row(peer.name, *(samples[peer.name, count] for count in counts), options.workers)
+        _row(peer.name, *(samples[peer.name, count] for count in counts), cores=options.workers)
         for peer in peers
     ]
 
 
-def _row(name: str, one: list[Speed], many: list[Speed], cores: int) -> str:
+def _row(name: str, one: list[Speed], many: list[Speed], *, cores: int) -> str:
     rates = [median(each.rate for each in samples) for samples in (one, many)]
     # Processor time of an answer in microseconds: the server's, and wrk's.
     server = median(each.processor_time for each in many)

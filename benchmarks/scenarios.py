@@ -8,25 +8,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from uses import APPS, Echoes, HTTP2Requests, Idle, Requests, Scenario, TLSRequests
+from kinds.base import APPS, Application, Scenario
+from kinds.echoes import Echoes
+from kinds.idle import Idle
+from kinds.requests import HTTP2Requests, Requests, TLSRequests
 
 PREPARE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class DjangoRequests(Requests):
-    """A view of the Django project in apps/library, below a stack of middleware.
+class Project(Application):
+    """The Django project in apps/library, below a stack of middleware."""
 
-    Servers of WSGI can answer these as well.
-    """
-
-    stack: str = ""
-    wsgi_application: str = "library.wsgi:application"
+    asgi: str = "library.asgi:application"
+    wsgi: str = "library.wsgi:application"
+    stack: str = "startproject"
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Return Django, and what the stack is made of."""
         return ("django", *STACKS[self.stack])
+
+    @property
+    def is_django(self) -> bool:
+        """Return True."""
+        return True
 
     def prepare(self, python: Path, folder: Path) -> dict[str, str]:
         """Make the project's database, and collect its static files."""
@@ -69,7 +75,7 @@ _PAGE = f"""<!DOCTYPE html>
 """
 
 
-def _django_scenarios() -> Iterator[DjangoRequests]:
+def _django_scenarios() -> Iterator[Requests]:
     """Yield each view below each stack; without a suffix in its name what startproject makes."""
     json_text = json.dumps({"books": _BOOKS}).encode()
     views = (
@@ -85,26 +91,30 @@ def _django_scenarios() -> Iterator[DjangoRequests]:
         if stack != "startproject":
             headers.append(("Vary", "origin"))
         for name, summary, path, answer in views:
-            yield DjangoRequests(
+            yield Requests(
                 f"django-{name}{suffix}",
                 f"Django, {stack}, {summary}",
-                "library.asgi:application",
+                Project(stack=stack),
                 answer,
                 path=path,
                 headers=tuple(headers),
-                stack=stack,
             )
 
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Requests("trivial", "GET, 13 bytes of text", "trivial:app", b"Hello, world!"),
-        Requests("json1k", "GET, 1 KB of JSON", "json1k:app", b'{"text": "' + b"x" * 1012 + b'"}'),
+        Requests("trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"),
+        Requests(
+            "json1k",
+            "GET, 1 KB of JSON",
+            Application("json1k:app"),
+            b'{"text": "' + b"x" * 1012 + b'"}',
+        ),
         Requests(
             "upload",
             "POST of 10 KB, read to its end",
-            "upload:app",
+            Application("upload:app"),
             b"10240",
             method="POST",
             payload=b"x" * 10_240,
@@ -112,20 +122,36 @@ SCENARIOS: dict[str, Scenario] = {
         Requests(
             "stream",
             "GET, 100 KB in 100 pieces",
-            "stream:app",
+            Application("stream:app"),
             b"0123456789abcdef" * 6_400,
         ),
-        TLSRequests("tls", "GET over TLS, 13 bytes of text", "trivial:app", b"Hello, world!"),
+        TLSRequests(
+            "tls", "GET over TLS, 13 bytes of text", Application("trivial:app"), b"Hello, world!"
+        ),
         HTTP2Requests(
             "http2",
             "GET over HTTP/2 on TLS, 13 bytes of text, 8 connections with 16 under way on each",
-            "trivial:app",
+            Application("trivial:app"),
             b"Hello, world!",
         ),
-        Echoes("echo64", "WebSocket, 64 bytes and back, one at a time", "echo:app", 64, 1),
-        Echoes("echo64x32", "WebSocket, 64 bytes and back, 32 under way", "echo:app", 64, 32),
-        Echoes("echo16k", "WebSocket, 16 KiB and back, one at a time", "echo:app", 16_384, 1),
-        Idle("idle", "WebSocket, 10,000 open and silent", "echo:app", 10_000, 64),
+        Echoes(
+            "echo64", "WebSocket, 64 bytes and back, one at a time", Application("echo:app"), 64, 1
+        ),
+        Echoes(
+            "echo64x32",
+            "WebSocket, 64 bytes and back, 32 under way",
+            Application("echo:app"),
+            64,
+            32,
+        ),
+        Echoes(
+            "echo16k",
+            "WebSocket, 16 KiB and back, one at a time",
+            Application("echo:app"),
+            16_384,
+            1,
+        ),
+        Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
         *_django_scenarios(),
     )
 }

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinds.base import APPS, Scenario
 from peers import Peer
-from uses import APPS, Scenario
 from websocket_client import WrongAnswer
 
 START_SECONDS = 30.0

@@ -1,77 +1,22 @@
-"""What can be asked of a server: what a client says, and the only right answer."""
+"""Requests of HTTP, by wrk and h2load."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import json
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from http2_client import HTTP2Client
-from tls import connect, make_certificate
-from websocket_client import ANSWER_SECONDS, Client, WrongAnswer
+from tls import connect
+from websocket_client import ANSWER_SECONDS, WrongAnswer
 
-HERE = Path(__file__).resolve().parent
-# The servers run here, so that "trivial:app" names apps/trivial.py to all of them.
-APPS = HERE / "apps"
-ECHO_LOADER = HERE / "websocket_load.py"
+from .base import HERE, Transport
+from .loading import Loading
+
 HTTP2_LOADER = HERE / "http2_load.py"
-
-# What the connections of a scenario are made of: TCP alone, TLS, TLS with HTTP/2.
-Transport = Literal["tcp", "tls", "http2"]
-
-
-@dataclass(frozen=True)
-class Scenario(ABC):
-    """Describe one kind of use. `application` is module:name in apps/, of ASGI."""
-
-    transport: ClassVar[Transport] = "tcp"
-
-    name: str
-    summary: str
-    application: str
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """Return the distributions that the application needs beside the server."""
-        return ()
-
-    def prepare(self, python: Path, folder: Path) -> dict[str, str]:
-        """Put into `folder` what the application reads, and return its environment variables.
-
-        The server's command has their names for placeholders. Raises what `subprocess.run` does.
-        """
-        return {}
-
-    @abstractmethod
-    def check(self, port: int) -> None:
-        """Ask the server on this port for all that is asked of it, and look at all of the answers.
-
-        Raises WrongAnswer, ConnectionRefusedError while nobody listens, and other OSErrors.
-        """
-
-
-@dataclass(frozen=True)
-class Loading(Scenario):
-    """A use that is measured under full load, in answers a second."""
-
-    @abstractmethod
-    def command(
-        self, port: int, connections: int, seconds: int, *, python: Path, folder: Path
-    ) -> list[str]:
-        """Return the command that loads the server on this port.
-
-        The last line that it prints is an object of JSON: `answers`, `microseconds`, `p50` and
-        `p99` in microseconds too, and what else is counted. `python` is an interpreter with uvloop,
-        `folder` is for files.
-        """
-
-    def fault(self, counts: dict[str, Any]) -> str | None:
-        """Return what is wrong with what the command counted, or None when nothing is."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -183,10 +128,6 @@ class TLSRequests(Requests):
     transport: ClassVar[Transport] = "tls"
     scheme: ClassVar[str] = "https"
 
-    def prepare(self, python: Path, folder: Path) -> dict[str, str]:
-        """Make a certificate."""
-        return make_certificate(folder)
-
     def _connect(self, port: int) -> http.client.HTTPConnection:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
         client.sock = connect(port)
@@ -204,10 +145,6 @@ class HTTP2Requests(Answers):
 
     connections: int = 8
     streams: int = 16
-
-    def prepare(self, python: Path, folder: Path) -> dict[str, str]:
-        """Make a certificate."""
-        return make_certificate(folder)
 
     def check(self, port: int) -> None:
         """Send the request twice on one connection."""
@@ -228,56 +165,3 @@ class HTTP2Requests(Answers):
         }
         words = (f"--{name}={value}" for name, value in options.items())
         return [str(python), str(HTTP2_LOADER), *words]
-
-
-@dataclass(frozen=True)
-class Echoes(Loading):
-    """Messages of so many bytes over WebSockets, so many of them under way on each.
-
-    The load is that of websocket_load.py, which looks at every byte of every echo itself.
-    """
-
-    size: int
-    in_flight: int
-
-    def check(self, port: int) -> None:
-        """Let two messages come back."""
-        client = Client(port, 0, self.size)
-        client.echo()
-        client.echo()
-        client.close()
-
-    def command(
-        self, port: int, connections: int, seconds: int, *, python: Path, folder: Path
-    ) -> list[str]:
-        """Return the command of the loader."""
-        options = {
-            "port": port,
-            "connections": connections,
-            "size": self.size,
-            "in-flight": self.in_flight,
-            "seconds": seconds,
-        }
-        words = (f"--{name}={value}" for name, value in options.items())
-        return [str(python), str(ECHO_LOADER), *words]
-
-
-@dataclass(frozen=True)
-class Idle(Scenario):
-    """Open WebSockets on which nothing happens, measured in the memory that the server has.
-
-    `count` is how many; `size` is that of the messages that show that they are open.
-    """
-
-    count: int
-    size: int
-
-    def check(self, port: int) -> None:
-        """Let a message come back."""
-        client = self.open(port, 0)
-        client.echo()
-        client.close()
-
-    def open(self, port: int, number: int) -> Client:
-        """Return the open WebSocket of this number. Raises what `check` does."""
-        return Client(port, number, self.size)
