@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Coroutine
 from contextvars import ContextVar
+from typing import Any
 
 from django.test import SimpleTestCase, tag
 
@@ -12,6 +14,27 @@ from django_daphne.server.asgi.tasks import CAN_START_EAGERLY, ApplicationTasks
 from tests.support.memory import ManualLoop
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+class Job:
+    """A coroutine as work; `task` is there once it waits."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self.task: asyncio.Task[None] | None = None
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Return the coroutine."""
+        return self._coroutine
+
+    def begun(self, task: asyncio.Task[None]) -> None:
+        """Keep the task."""
+        self.task = task
+
+    def cancel(self) -> None:
+        """Cancel the task, which waits."""
+        assert self.task is not None
+        self.task.cancel()
 
 
 async def no_application(scope: object, receive: object, send: object) -> None:
@@ -37,23 +60,26 @@ class TasksTests(SimpleTestCase):
 
     def test_count(self):
         """The server counts the tasks that are running."""
-        tasks = [self.loop.call(self.tasks.start, self.wait()) for _ in range(3)]
+        jobs = [Job(self.wait()) for _ in range(3)]
+        for job in jobs:
+            self.loop.call(self.tasks.start, job)
         self.assertEqual(len(self.tasks), 3)
-        self.loop.call(tasks[0].cancel)
+        self.loop.call(jobs[0].cancel)
         self.assertEqual(len(self.tasks), 2)
 
     def test_notice(self):
         """The server is told when a task ends."""
         ended: list[int] = []
         self.tasks.on_done = lambda: ended.append(len(self.tasks))
-        task = self.loop.call(self.tasks.start, self.wait())
+        job = Job(self.wait())
+        self.loop.call(self.tasks.start, job)
         self.assertEqual(ended, [])
-        self.loop.call(task.cancel)
+        self.loop.call(job.cancel)
         self.assertEqual(ended, [0])
 
     def test_held(self):
         """The collector comes by while a task waits for something that nobody else holds."""
-        self.loop.call(self.tasks.start, self.wait())
+        self.loop.call(self.tasks.start, Job(self.wait()))
         gc.collect()
         self.assertEqual(len(self.tasks), 1)
         self.assertEqual(len(asyncio.all_tasks(self.loop.loop)), 1)
@@ -66,7 +92,7 @@ class TasksTests(SimpleTestCase):
             seen.append("task")
 
         def start(tasks: ApplicationTasks) -> None:
-            tasks.start(note())
+            tasks.start(Job(note()))
             seen.append("after")
 
         for eager in (True, False):
@@ -74,6 +100,40 @@ class TasksTests(SimpleTestCase):
             self.loop.call(start, self.make(eager=eager))
             first = "task" if eager and CAN_START_EAGERLY else "after"
             self.assertEqual((seen[0], len(seen)), (first, 2))
+
+    def test_together(self):
+        """Requests of one turn are counted at once, and started in the next turn, in order."""
+        seen: list[int] = []
+
+        async def note(number: int) -> None:
+            seen.append(number)
+
+        def start() -> None:
+            for number in range(3):
+                self.tasks.start(Job(note(number)))
+            self.assertEqual((seen, len(self.tasks), self.tasks.started), ([], 3, 3))
+
+        self.loop.call(start)
+        self.assertEqual((seen, len(self.tasks)), ([0, 1, 2], 0))
+
+    def test_cancelled_before_it_began(self):
+        """The server stops in the turn in which a request has come; its task may clean up."""
+        seen: list[str] = []
+
+        async def work() -> None:
+            try:
+                await self.wait()
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+        async def stop() -> None:
+            self.tasks.start(Job(work()))
+            await self.tasks.cancel_all()
+
+        with self.assertLogs("django_daphne.server", "INFO"):
+            self.loop.run(stop())
+        self.assertEqual(seen, ["cancelled"] if CAN_START_EAGERLY else [])
+        self.assertEqual(len(self.tasks), 0)
 
     def test_contexts(self):
         """One task sets a variable, which neither the next one nor the server sees."""
@@ -87,7 +147,7 @@ class TasksTests(SimpleTestCase):
 
         def start() -> None:
             for _ in range(2):
-                tasks.start(note())
+                tasks.start(Job(note()))
 
         tasks = self.make()
         self.loop.call(start)
@@ -106,7 +166,7 @@ class TasksTests(SimpleTestCase):
                 cleaned.append(number)
 
         for number in range(3):
-            self.loop.call(self.tasks.start, work(number))
+            self.loop.call(self.tasks.start, Job(work(number)))
         with self.assertLogs("django_daphne.server", "INFO"):
             self.loop.run(self.tasks.cancel_all())
         self.assertEqual(sorted(cleaned), [0, 1, 2])

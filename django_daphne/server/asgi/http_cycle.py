@@ -55,7 +55,8 @@ class ApplicationCycle:
     """The application's side of one exchange."""
 
     # One is made for each request. What most requests do not need is set where they do.
-    _task: asyncio.Task[None] | None = None
+    is_running = False  # the application was called and has not returned
+    _task: asyncio.Task[None] | None = None  # of one that waited for something
     # The body's pieces that wait; None when all of it was delivered or nobody wants it.
     _body: list[bytes] | None
     _body_size = 0
@@ -84,14 +85,10 @@ class ApplicationCycle:
 
     # What the protocol says (HTTPCycle).
 
-    @property
-    def is_running(self) -> bool:
-        """Return whether the application was called and has not returned."""
-        return self._task is not None and not self._task.done()
-
     def start(self) -> None:
         """Call the application."""
-        self._task = self._context.tasks.start(self._run())
+        self.is_running = True
+        self._context.tasks.start(self)
 
     def body_received(self, data: bytes, more: bool) -> None:
         """Keep a piece of body for the application."""
@@ -205,12 +202,14 @@ class ApplicationCycle:
             if type(data) is not bytes:
                 data = messages.body_bytes(data)
             more = message.get("more_body", False)
-            if more or self._trailers or self._readable is not None:
-                self._body_sent(more)
-            else:  # the same for the usual response, in short
-                self._state = _COMPLETE
-                self._body = None
             try:
+                if not (more or self._trailers or self._readable is not None):
+                    # The same for the usual response, in short; there is nothing to wait for.
+                    self._state = _COMPLETE
+                    self._body = None
+                    self._stream.send_body(data, False)
+                    return
+                self._body_sent(more)
                 self._stream.send_body(data, more)
             except ApplicationError:
                 self._end()
@@ -224,8 +223,9 @@ class ApplicationCycle:
             self._stream.start_response(
                 status, message.get("headers", ()), trailers and self._head.accepts_trailers
             )
-            self._trailers = trailers
             self._state = _AWAITING_BODY
+            if trailers:
+                self._trailers = True
             return
         elif kind == messages.EARLY_HINT:
             if self._head.http_version != "1.0":
@@ -341,9 +341,15 @@ class ApplicationCycle:
             frame = frame.f_back  # type: ignore[assignment]
         raise ClientDisconnected(f"{kind} after the client left")
 
-    # The application's task.
+    # The application's task (Work).
 
-    async def _run(self) -> None:
+    def begun(self, task: asyncio.Task[None]) -> None:
+        """Take note of the task, which may have lost its client meanwhile."""
+        self._task = task
+        if self._disconnected:
+            self._context.cancel_later(task, self._name)
+
+    async def run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
         current.set(self._head.trace)
         try:
@@ -365,6 +371,8 @@ class ApplicationCycle:
                     text = "Application returned without a complete response: %s"
                     logger.error(text, self._name())
                 self._answer_for_application()
+        finally:
+            self.is_running = False
 
     def _failed(self, error: BaseException) -> None:
         logger.error("Exception inside application: %s: %s", self._name(), error, exc_info=error)

@@ -39,6 +39,8 @@ class ScopeFactory:
         self._state = state
         self._tls = tls
         self._tls_extension: dict[str, object] | None = None
+        # What the template says of a request is that of the last one: most ask for the same again.
+        self._target, self._method = b"", ""
         # Copying it and changing what differs is twice as fast as making a scope anew.
         self._template: dict[str, Any] = {
             "type": "http",
@@ -58,15 +60,10 @@ class ScopeFactory:
 
     def http(self, head: RequestHead) -> Scope:
         """Return the scope of one request; what in it can be changed is its own."""
-        path = head.path
+        if head.target is not self._target or head.method is not self._method:
+            self._take_line(head)
         scope = self._template.copy()
         scope["asgi"] = {"version": ASGI_VERSION, "spec_version": HTTP_SPEC_VERSION}
-        scope["method"] = head.method
-        # Invalid UTF-8 is replaced; raw_path has what was sent.
-        text = path.decode("ascii")
-        scope["path"] = unquote(text) if _PERCENT in path else text
-        scope["raw_path"] = path
-        scope["query_string"] = head.query
         scope["headers"] = head.headers
         scope["extensions"] = extensions = _EXTENSIONS.copy()
         if head.trace is not None:
@@ -85,6 +82,17 @@ class ScopeFactory:
         if self._state is not None:
             scope["state"] = self._state.copy()
         return scope
+
+    def _take_line(self, head: RequestHead) -> None:
+        """Put what a request asks for into the template."""
+        self._target, self._method = head.target, head.method
+        path, template = head.path, self._template
+        text = path.decode("ascii")
+        template["method"] = head.method
+        # Invalid UTF-8 is replaced; raw_path has what was sent.
+        template["path"] = unquote(text) if _PERCENT in path else text
+        template["raw_path"] = path
+        template["query_string"] = head.query
 
     def websocket(self, head: RequestHead, subprotocols: list[str]) -> Scope:
         """Return the scope of a WebSocket."""

@@ -1,12 +1,15 @@
 """The one owner of application tasks.
 
-Theory of operation. A task starts in the next turn of the loop, so that what was read of many
-connections is read first and then answered: each of the two goes faster when it is done many times
-in a row (docs/topics/performance.md). It may also start eagerly, where the interpreter can (Python
-3.12): within the read. Nothing may depend on which: a task is started only after the parser has
-returned, and its end is seen by ``HTTPCycle.run`` from the inside, not by a callback a turn later.
-Each task runs in a copy of the context in which the server was started, so no variable leaks from
-one request to another.
+Theory of operation. Tasks start together in the next turn of the loop, so that what was read of
+many connections is read first and then answered: each of the two goes faster when it is done many
+times in a row (docs/topics/performance.md). In that turn each starts eagerly where the interpreter
+can (Python 3.12): an application that never waits is done before its task is known to the loop,
+which spares the loop a callback and asyncio an entry in its list of all tasks.
+
+With ``eager`` they start within the read itself. Nothing may depend on which: a task is started
+only after the parser has returned, and its end is seen by ``Work.run`` from the inside, not by a
+callback a turn later. Each task runs in a copy of the context in which the server was started, so
+no variable leaks from one request to another.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..types import ASGIApplication
 
@@ -27,26 +30,40 @@ logger = logging.getLogger("django_daphne.server")
 CAN_START_EAGERLY = sys.version_info >= (3, 12)
 
 
+class Work(Protocol):
+    """What runs as a task of its own."""
+
+    def run(self) -> Coroutine[Any, Any, None]:
+        """Return the coroutine, which lets no exception out."""
+
+    def begun(self, task: asyncio.Task[None]) -> None:
+        """Take note of the task, when the coroutine waits for something."""
+
+
 class ApplicationTasks:
     """Starts, counts and ends the tasks of one server's application.
 
-    Made on the loop's thread. ``eager`` gives eager starts where they are possible.
+    Made on the loop's thread. ``eager`` starts them at once, where that is possible.
     """
 
     def __init__(self, application: ASGIApplication, *, eager: bool = False) -> None:
         self.application = application
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[Work] = []  # for the next turn of the loop
         self.started = 0  # so many, ever
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
         # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
-        options: dict[str, Any] = {"eager_start": True} if eager and CAN_START_EAGERLY else {}
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {"eager_start": True} if CAN_START_EAGERLY else {}
         self._make_task: Callable[..., asyncio.Task[None]] = partial(
-            asyncio.Task, loop=asyncio.get_running_loop(), **options
+            asyncio.Task, loop=loop, **options
         )
+        self._call_soon = loop.call_soon
+        self._at_once = eager and CAN_START_EAGERLY
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + len(self._waiting)
 
     def serving(self, application: ASGIApplication) -> ApplicationTasks:
         """Return the same for the requests that another application answers."""
@@ -54,15 +71,29 @@ class ApplicationTasks:
         others.application = application
         return others
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine that lets no exception out; return its task."""
+    def start(self, work: Work) -> None:
+        """Run this as a task."""
         self.started += 1
-        task = self._make_task(coroutine, context=self._context.copy())
+        if self._at_once:
+            self._begin(work)
+            return
+        if not self._waiting:
+            self._call_soon(self._begin_all)
+        self._waiting.append(work)
+
+    def _begin_all(self) -> None:
+        waiting = self._waiting.copy()
+        self._waiting.clear()
+        for work in waiting:
+            self._begin(work)
+
+    def _begin(self, work: Work) -> None:
+        task = self._make_task(work.run(), context=self._context.copy())
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.
             self._tasks.add(task)
             task.add_done_callback(self._done)
-        return task
+            work.begun(task)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -71,6 +102,7 @@ class ApplicationTasks:
 
     async def cancel_all(self) -> None:
         """Cancel every task and give each the chance to clean up."""
+        self._begin_all()
         remaining = set(self._tasks)
         if not remaining:
             return

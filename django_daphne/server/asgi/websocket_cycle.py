@@ -86,6 +86,7 @@ class WebSocketCycle:
         self._handshake: WebSocketHandshake | None = handshake
         self._stream: WebSocketStream
         self._state = CONNECTING
+        self.is_running = False  # the application was called and has not returned
         self._task: asyncio.Task[None] | None = None
         self._was_connected = False  # the application has its websocket.connect
         self._max_queue = context.max_queue or sys.maxsize
@@ -102,16 +103,10 @@ class WebSocketCycle:
 
     # What the protocol says (interfaces.WebSocketCycle).
 
-    @property
-    def is_running(self) -> bool:
-        """Return whether the application was called and has not returned."""
-        return self._task is not None and not self._task.done()
-
     def start(self) -> None:
         """Call the application."""
-        self._task = task = self._context.tasks.start(self._run())
-        if self._disconnect is not None and not task.done():  # it was over within the call
-            self._context.cancel_later(task, self._name)
+        self.is_running = True
+        self._context.tasks.start(self)
 
     def message_received(self, data: str | bytes) -> None:
         """Keep a message for the application."""
@@ -293,7 +288,13 @@ class WebSocketCycle:
 
     # The application's task.
 
-    async def _run(self) -> None:
+    def begun(self, task: asyncio.Task[None]) -> None:
+        """Take note of the task, whose WebSocket may be over meanwhile."""
+        self._task = task
+        if self._disconnect is not None:
+            self._context.cancel_later(task, self._name)
+
+    async def run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
         current.set(self._trace)
         try:
@@ -309,6 +310,8 @@ class WebSocketCycle:
             if self._state in (CONNECTING, DENYING):
                 logger.error("Application returned without an answer: %s", self._name())
             self._answer_for_application(_NORMAL)
+        finally:
+            self.is_running = False
 
     def _failed(self, error: BaseException) -> None:
         is_ours = isinstance(error, ApplicationError)

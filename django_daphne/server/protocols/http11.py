@@ -88,7 +88,8 @@ class HTTP11:
             self._wire.discard(len(data))
             return
         self._input.append(data)
-        if self._reading is _COMPLETE or (self._reading is _HEAD and self._cannot_go_on()):
+        reading = self._reading
+        if reading is _COMPLETE or (reading is _HEAD and (self._is_behind or self._wire.is_paused)):
             self._update_reading()
         else:
             self._advance()
@@ -298,6 +299,7 @@ class HTTP11:
             left, limit = self._body.remaining, self._limits.max_discard_size
             writer.close |= exchange.continue_is_due or left is None or left > limit
         writer.close |= self._draining
+        writer.is_unusual = True
 
     def response_ended(self, exchange: HTTP11Exchange, close: bool) -> None:
         """Go on behind a complete response, or close."""
@@ -310,10 +312,15 @@ class HTTP11:
             self._reading = _HEAD
             if self._reading_is_paused:
                 self._update_reading()
-            if not self._advancing and self._input:
+            unused = self._input
+            if self._advancing:
+                pass
+            elif unused.offset < len(unused.data):
                 self._context.call_soon(self._advance)
-            elif not self._advancing:
+            elif self.is_unusual:
                 self._wait_for_head()
+            else:
+                self._idleness.begin()
         elif close and (self._eof or (self._reading is _COMPLETE and not self._input)):
             self._wire.close()
         elif close:

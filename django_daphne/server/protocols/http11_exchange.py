@@ -82,10 +82,13 @@ class HTTP11Exchange(Exchange):
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
         self._wire.write(writer.body(data, more))
+        if not (more or writer.missing or writer.overflowed or writer.trailers):
+            self.end(writer.status)
+            self._owner.response_ended(self, writer.close)
+            return
         if writer.ends_with(more):
             self._finish(writer)
-        if writer.missing or writer.overflowed:
-            self._judge(writer, more)
+        self._judge(writer, more)
 
     async def send_file(self, descriptor: int, offset: int, count: int, more: bool) -> None:
         """Send a part of a file as body."""

@@ -50,7 +50,7 @@ _SPECIAL: Final = _LISTS | {b"host", b"content-length", b"transfer-encoding"}
 _SLASH: Final = ord("/")
 _UNDERSCORE: Final = ord("_")
 # Bytes. What a connection remembers of its last request is not to weigh on an idle one.
-_MAX_PLAIN_BLOCK: Final = 2048
+_MAX_PLAIN_HEAD: Final = 2048
 _MAX_KNOWN_LINE: Final = 256
 
 # A name with an underscore, or a value that looks like one: worth a closer look.
@@ -74,7 +74,8 @@ class HeadReader:
     """Reads the heads of one connection, one after another."""
 
     __slots__ = (
-        *("_good_host", "_headers", "_max_count", "_parser", "_plain_block", "_plain_headers"),
+        *("_good_host", "_headers", "_max_count", "_parser"),
+        *("_plain_block_at", "_plain_head", "_plain_headers", "_plain_line"),
     )
 
     def __init__(self, max_header_count: int | None) -> None:
@@ -82,8 +83,10 @@ class HeadReader:
         self._parser: httptools.HttpRequestParser | None = None
         self._headers: list[Header] = []
         self._good_host: bytes | None = None
-        # The last block of fields that made a plain request.
-        self._plain_block = b""
+        # The last head of a plain request, where its fields begin, and what it meant.
+        self._plain_head = b""
+        self._plain_block_at = 0
+        self._plain_line: RequestLine
         self._plain_headers: list[Header] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -95,14 +98,16 @@ class HeadReader:
 
         Raises PeerError with the status to answer with.
         """
+        if head == self._plain_head:  # as a client says again that asks for the same
+            return RequestHead(*self._plain_line, self._plain_headers.copy())
         line, _, block = head.partition(b"\r\n")
         read_line = _known_line if len(line) <= _MAX_KNOWN_LINE else _request_line
-        method, target, path, query, version = read_line(line)
-        if block == self._plain_block and version == "1.1" and path:
-            # A client repeats itself: on one connection most requests differ in their first line
-            # alone, and what the last block meant this one means again.
-            headers = self._plain_headers.copy()
-            return RequestHead(method, target, path, query, version, headers)
+        method, target, path, query, version = words = read_line(line)
+        if version == "1.1" and path and block == self._plain_head[self._plain_block_at :]:
+            # On one connection most requests differ in their first line alone, and what the last
+            # block meant this one means again.
+            self._keep(head, block, words)
+            return RequestHead(*words, self._plain_headers.copy())
         headers = self._field_lines(block)
         if not path:
             path, query = _other_target(method, target, headers)
@@ -119,10 +124,17 @@ class HeadReader:
         if len(special) > 1:
             self._parser = None  # it may wait for a body now, or for the end of the connection
         is_usual = version == "1.1" and target[0] == _SLASH
-        if is_usual and request.is_plain and len(block) <= _MAX_PLAIN_BLOCK:
-            self._plain_block = block
+        if is_usual and request.is_plain and len(head) <= _MAX_PLAIN_HEAD:
+            self._keep(head, block, words)
             self._plain_headers = headers.copy()
         return request
+
+    def _keep(self, head: bytes, block: bytes, words: RequestLine) -> None:
+        """Remember a head for the next request."""
+        if len(head) <= _MAX_PLAIN_HEAD:
+            self._plain_head = head
+            self._plain_block_at = len(head) - len(block)
+            self._plain_line = words
 
     def read_trailers(self, block: bytes) -> list[Header]:
         """Return the trailer fields of ``block``, which ends with its blank line.

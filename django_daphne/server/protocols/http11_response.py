@@ -6,16 +6,23 @@ import enum
 from http import HTTPStatus
 from typing import Final
 
-from .. import services
 from ..headers import field_line, known_field_lines
-from ..interfaces import RequestHead
 from ..types import Header, Headers
-from .responses import BODILESS, Response
+from .responses import Response
 
-_STATUS_LINES: Final = {
-    status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii"))
+
+class _StatusLines(dict[int, bytes]):
+    """Status lines by status; RFC 9112, section 4, lets unknown ones go without a phrase."""
+
+    def __missing__(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d \r\n" % status
+
+
+_STATUS_LINES: Final = _StatusLines(
+    (status.value, b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")))
     for status in HTTPStatus
-}
+)
+_END_OF_HEAD: Final = b"\r\n"
 
 
 class Framing(enum.Enum):
@@ -27,29 +34,19 @@ class Framing(enum.Enum):
     UNTIL_CLOSE = enum.auto()
 
 
+# Looked up for every response, and members of an enum are slow to look up.
+_NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing
+
+
 class ResponseWriter(Response[bytes]):
     """Turns one response into bytes."""
 
-    framing = Framing.UNTIL_CLOSE
-    _head: list[bytes] | None  # its pieces, until they leave
-    _trailer_fields: bytes = b""
+    statuses = _STATUS_LINES
+    known = known_field_lines
 
-    def __init__(
-        self,
-        request: RequestHead,
-        status: int,
-        headers: Headers,
-        trailers: bool,
-        defaults: services.DefaultHeaders,
-    ) -> None:
-        """Raise ApplicationError for a field that cannot be sent."""
-        self.close = not request.keep_alive
-        self._defaults = defaults
-        self._is_http11 = request.http_version == "1.1"
-        self._head = head = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
-        super().__init__(status, headers, trailers, head, known_field_lines)
-        if request.method == "HEAD" or status in BODILESS:
-            self.framing = Framing.NO_BODY
+    framing = _UNTIL_CLOSE
+    _head_has_left = False
+    _trailer_fields: bytes = b""
 
     def _make_length(self, field: Header) -> bytes:
         return b"%b: %b\r\n" % field
@@ -64,7 +61,7 @@ class ResponseWriter(Response[bytes]):
 
     def informational(self) -> bytes:
         """Return the whole response when it is a 1xx one."""
-        return b"".join(self._head or ()) + b"\r\n"
+        return b"".join(self._pieces) + _END_OF_HEAD
 
     def body(self, data: bytes, more: bool) -> bytes:
         """Return the bytes of a body part, behind the head when it is the first.
@@ -72,16 +69,24 @@ class ResponseWriter(Response[bytes]):
         With ``more`` false they end the response unless trailers follow. Data over Content-Length
         is cut off: ``overflowed`` and ``missing`` tell of it.
         """
-        pieces = self._take_head(None if more else len(data))
+        size = len(data)
+        if self._content_length == size and not (more or self.is_unusual or self._head_has_left):
+            # In short the usual response: a body that is whole and as long as was promised.
+            self._head_has_left = True
+            self.size = size
+            pieces = self._pieces
+            pieces += (self._defaults.block(), _END_OF_HEAD, data)
+            return b"".join(pieces)
+        pieces = self._take_head(None if more else size)
         framing = self.framing
-        if framing is Framing.LENGTH:
-            size = self._cut(len(data))
-            if size < len(data):
-                data = data[:size]
-        elif framing is Framing.NO_BODY:
+        if framing is _LENGTH:
+            taken = self._cut(size)
+            if taken < size:
+                data = data[:taken]
+        elif framing is _NO_BODY:
             data = b""
         self.size += len(data)
-        if framing is not Framing.CHUNKED:
+        if framing is not _CHUNKED:
             pieces.append(data)
         else:
             if data:
@@ -93,12 +98,12 @@ class ResponseWriter(Response[bytes]):
     def file(self, count: int, more: bool) -> tuple[bytes, int, bytes]:
         """Return the bytes before a part of a file, how many of it may go, the bytes behind."""
         before = b"".join(self._take_head(None if more else count))
-        if self.framing is Framing.NO_BODY:
+        if self.framing is _NO_BODY:
             return before, 0, b""
-        if self.framing is Framing.LENGTH:
+        if self.framing is _LENGTH:
             count = self._cut(count)
         self.size += count
-        if self.framing is not Framing.CHUNKED:
+        if self.framing is not _CHUNKED:
             return before, count, b""
         end = b"" if more or self.trailers else b"0\r\n\r\n"
         return (before + b"%x\r\n" % count, count, b"\r\n" + end) if count else (before, 0, end)
@@ -106,7 +111,7 @@ class ResponseWriter(Response[bytes]):
     def trailer_section(self, headers: Headers, more: bool) -> bytes:
         """Return the bytes of trailer fields; with ``more`` false they end the response."""
         self._trailer_fields += b"".join([field_line(field)[1] for field in headers])
-        if more or self.framing is not Framing.CHUNKED:
+        if more or self.framing is not _CHUNKED:
             return b""
         return b"0\r\n" + self._trailer_fields + b"\r\n"
 
@@ -115,25 +120,30 @@ class ResponseWriter(Response[bytes]):
 
         ``body_size`` is given when the whole body is known.
         """
-        head, self._head = self._head, None
-        if head is None:
+        if self._head_has_left:
             return []
-        if self.framing is not Framing.NO_BODY:
+        self._head_has_left = True
+        head, request = self._pieces, self._request
+        is_http11 = request.http_version == "1.1"
+        self.close |= not request.keep_alive
+        if self.is_bodiless:
+            self.framing = _NO_BODY
+        else:
             length = self._content_length
             if length is None and body_size is not None and not self.trailers:
                 length = body_size
                 head.append(b"Content-Length: %d\r\n" % body_size)
             if length is not None:
-                self.framing = Framing.LENGTH
+                self.framing = _LENGTH
                 self.missing = length
-            elif self._is_http11:
-                self.framing = Framing.CHUNKED
+            elif is_http11:
+                self.framing = _CHUNKED
                 head.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 self.close = True
         if self.close:
             head.append(b"Connection: close\r\n")
-        elif not self._is_http11:
+        elif not is_http11:
             head.append(b"Connection: keep-alive\r\n")
         if not (self._has_date or self._has_server):
             head.append(self._defaults.block())
@@ -141,5 +151,5 @@ class ResponseWriter(Response[bytes]):
             head.append(self._defaults.date())
         elif not self._has_server:
             head.append(self._defaults.server)
-        head.append(b"\r\n")
+        head.append(_END_OF_HEAD)
         return head

@@ -27,7 +27,7 @@ class UpgradableHTTP11(HTTP11):
     def _create_cycle(self, exchange: HTTP11Exchange) -> HTTPCycle:
         request = exchange.request
         if not request.wants_websocket:
-            return super()._create_cycle(exchange)
+            return self._context.create_cycle(request, exchange)
         offer = read_offer(request)
         timeout = self._context.config.websocket.websocket_connect_timeout
         self._deadlines.start("connect", timeout, self._connect_timed_out)

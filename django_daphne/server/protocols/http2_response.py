@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import services
 from ..headers import HANDLED_FIELDS, VARYING_FIELDS, field_line
-from ..interfaces import RequestHead
 from ..types import Header, Headers
 from .http2_head import CONNECTION_FIELDS
-from .responses import BODILESS, Response
+from .responses import Response
 
 _BLANKS: Final = b" \t"
 # Fields checked before, with their names in lower case. Bounded in number and size.
@@ -18,24 +16,23 @@ _MAX_KNOWN_VALUE: Final = 256
 _known: dict[Header, Header] = {}
 
 
+class _Statuses(dict[int, Header]):
+    """The pseudo-field of each status that was sent."""
+
+    def __missing__(self, status: int) -> Header:
+        self[status] = field = (b":status", b"%d" % status)
+        return field
+
+
+_STATUSES: Final = _Statuses()
+
+
 class HTTP2Response(Response[Header]):
     """One response: its fields, and how much of its body was taken."""
 
+    statuses = _STATUSES
+    known = _known
     handled_fields = HANDLED_FIELDS | CONNECTION_FIELDS
-
-    def __init__(
-        self,
-        request: RequestHead,
-        status: int,
-        headers: Headers,
-        trailers: bool,
-        defaults: services.DefaultHeaders,
-    ) -> None:
-        """Raise ApplicationError for a field that cannot be sent."""
-        self.is_bodiless = status in BODILESS or request.method == "HEAD"
-        self._defaults = defaults
-        self._fields: list[Header] = [(b":status", b"%d" % status)]
-        super().__init__(status, headers, trailers, self._fields, _known)
 
     def _make_length(self, field: Header) -> Header:
         return b"content-length", field[1]
@@ -54,7 +51,7 @@ class HTTP2Response(Response[Header]):
 
     def head(self, body_size: int | None) -> list[Header]:
         """Return the fields, complete; ``body_size`` is given when the whole body is known."""
-        fields = self._fields
+        fields = self._pieces
         if not self.is_bodiless:
             if self._content_length is not None:
                 self.missing = self._content_length

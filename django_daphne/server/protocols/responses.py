@@ -7,10 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
+from .. import services
 from ..exceptions import ApplicationError
 from ..headers import HANDLED_FIELDS, field_line, has_token
+from ..interfaces import RequestHead
 from ..types import Header, Headers
 
 Piece = TypeVar("Piece")
@@ -28,31 +30,45 @@ class Response(ABC, Generic[Piece]):
     it is known whether the whole body is there and its length can be said.
     """
 
+    # What a response begins with, by its status; and pieces that were made before, of any response.
+    statuses: ClassVar[Mapping[int, Any]]
+    known: ClassVar[Mapping[Header, Any]]
+    handled_fields = HANDLED_FIELDS  # those that the server has a say in
+
     # One is made for each response. What most responses do not have is set where it is there.
     size = 0  # the bytes of body that were taken, without framing
     missing = 0  # the bytes of body that Content-Length promises and that were not taken yet
     overflowed = False  # the body was longer than Content-Length, and was cut
     close = False  # the connection is not used again
-    handled_fields = HANDLED_FIELDS  # those that the server has a say in
+    is_bodiless = False
+    # There is more to look at than whether the body is as long as was promised.
+    is_unusual = False
     _has_date = False
     _has_server = False
     _content_length: int | None = None
 
     def __init__(
         self,
+        request: RequestHead,
         status: int,
         headers: Headers,
         trailers: bool,
-        pieces: list[Piece],
-        known: Mapping[Header, Piece],
+        defaults: services.DefaultHeaders,
     ) -> None:
-        """Add a piece for each field; raise ApplicationError for one that cannot be sent.
+        """Make a piece of each field; raise ApplicationError for one that cannot be sent.
 
-        ``trailers`` says that trailer fields may follow the body; the client takes them. ``known``
-        are pieces that were made before, of any response.
+        ``trailers`` says that trailer fields may follow the body; the client takes them.
         """
         self.status = status
         self.trailers = trailers
+        self._request = request
+        self._defaults = defaults
+        self._pieces: list[Piece] = [self.statuses[status]]
+        if request.method == "HEAD" or status in BODILESS:
+            self.is_bodiless = self.is_unusual = True
+        elif trailers or not request.keep_alive or request.http_version == "1.0":
+            self.is_unusual = True
+        known = self.known
         for field in headers:
             try:
                 piece = known.get(field)
@@ -62,7 +78,7 @@ class Response(ABC, Generic[Piece]):
                 piece = self._new_piece(field)
                 if piece is None:
                     continue
-            pieces.append(piece)
+            self._pieces.append(piece)
 
     @property
     def is_endless(self) -> bool:
@@ -72,7 +88,7 @@ class Response(ABC, Generic[Piece]):
     def _new_piece(self, field: Header) -> Piece | None:
         """Return the piece of a field that is not known yet; None when it is not to be sent."""
         if type(field) is tuple and len(field) == 2 and self._content_length is None:
-            # In short the one field that is new in nearly every response, as it is mostly written.
+            # In short the one field that is another in nearly every response, as mostly written.
             name, value = field
             if (
                 name in _CONTENT_LENGTH
@@ -108,11 +124,12 @@ class Response(ABC, Generic[Piece]):
         if name == b"date" or name == b"server":
             self._has_date |= name == b"date"
             self._has_server |= name == b"server"
+            self.is_unusual = True
             return True
         # How the message is framed, and whether the connection stays open, is decided by the
         # server; the application may ask to close.
-        if name == b"connection":
-            self.close = self.close or has_token(value, b"close")
+        if name == b"connection" and has_token(value, b"close"):
+            self.close = self.is_unusual = True
         return False
 
     def _cut(self, size: int) -> int:

@@ -79,10 +79,12 @@ class Wire:
         """Send what was kept."""
         self.is_corked = False
         kept = self._kept
+        if not kept:
+            return
         if len(kept) == 1:
             self._kept_size = 0
             self._transport.write(kept.pop())
-        elif kept:
+        else:
             self._flush()
 
     def _flush(self) -> None:
