@@ -20,14 +20,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from copy import copy
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..types import ASGIApplication
 
 logger = logging.getLogger("django_daphne.server")
 
 CAN_START_EAGERLY = sys.version_info >= (3, 12)
+_OPTIONS: Final[dict[str, Any]] = {"eager_start": True} if CAN_START_EAGERLY else {}
 
 
 class Work(Protocol):
@@ -53,12 +53,8 @@ class ApplicationTasks:
         self._waiting: list[Work] = []  # for the next turn of the loop
         self.started = 0  # so many, ever
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
-        # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
         loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {"eager_start": True} if CAN_START_EAGERLY else {}
-        self._make_task: Callable[..., asyncio.Task[None]] = partial(
-            asyncio.Task, loop=loop, **options
-        )
+        self._loop = loop
         self._call_soon = loop.call_soon
         self._at_once = eager and CAN_START_EAGERLY
 
@@ -88,7 +84,10 @@ class ApplicationTasks:
             self._begin(work)
 
     def _begin(self, work: Work) -> None:
-        task = self._make_task(work.run(), context=self._context.copy())
+        # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
+        task: asyncio.Task[None] = asyncio.Task(
+            work.run(), loop=self._loop, context=self._context.copy(), **_OPTIONS
+        )
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.
             self._tasks.add(task)

@@ -266,16 +266,12 @@ class HTTP11:
             self._deadlines.start("body", timeout, self._body_timed_out)
             self._update_reading()
 
-    def _cannot_go_on(self) -> bool:
-        """Say whether more requests have come than answers may leave, or than are due now."""
-        return self._is_behind or self._wire.is_paused
-
     def _update_reading(self) -> None:
         """Pause or resume the transport by what the application and the buffer ask for."""
         if self._reading is _BODY:
             pause = self._application_is_full
         else:
-            waits = self._reading is _COMPLETE or self._cannot_go_on()
+            waits = self._reading is _COMPLETE or self._is_behind or self._wire.is_paused
             pause = waits and len(self._input) > self._limits.max_pipelined_size
         if pause is not self._reading_is_paused:
             self._reading_is_paused = pause
@@ -312,15 +308,13 @@ class HTTP11:
             self._reading = _HEAD
             if self._reading_is_paused:
                 self._update_reading()
-            unused = self._input
-            if self._advancing:
-                pass
-            elif unused.offset < len(unused.data):
-                self._context.call_soon(self._advance)
-            elif self.is_unusual:
-                self._wait_for_head()
-            else:
-                self._idleness.begin()
+            if not self._advancing:
+                if self._input.offset < len(self._input.data):
+                    self._context.call_soon(self._advance)
+                elif self.is_unusual:
+                    self._wait_for_head()
+                else:
+                    self._idleness.begin()
         elif close and (self._eof or (self._reading is _COMPLETE and not self._input)):
             self._wire.close()
         elif close:

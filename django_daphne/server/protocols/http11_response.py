@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 
 from ..headers import field_line, known_field_lines
 from ..types import Header, Headers
@@ -43,13 +43,11 @@ class ResponseWriter(Response[bytes]):
 
     statuses = _STATUS_LINES
     known = known_field_lines
+    known_lengths: ClassVar[dict[Header, tuple[int, bytes]]] = {}
 
     framing = _UNTIL_CLOSE
     _head_has_left = False
     _trailer_fields: bytes = b""
-
-    def _make_length(self, field: Header) -> bytes:
-        return b"%b: %b\r\n" % field
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> bytes:
         return line

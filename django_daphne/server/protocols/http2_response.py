@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 from ..headers import HANDLED_FIELDS, VARYING_FIELDS, field_line
 from ..types import Header, Headers
@@ -32,10 +32,8 @@ class HTTP2Response(Response[Header]):
 
     statuses = _STATUSES
     known = _known
+    known_lengths: ClassVar[dict[Header, tuple[int, Header]]] = {}
     handled_fields = HANDLED_FIELDS | CONNECTION_FIELDS
-
-    def _make_length(self, field: Header) -> Header:
-        return b"content-length", field[1]
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Header:
         value = bytes(field[1])

@@ -20,7 +20,9 @@ Piece = TypeVar("Piece")
 # Statuses that never have a body (RFC 9110, sections 15.2, 15.3.5 and 15.4.5).
 BODILESS: Final = frozenset((204, 304))
 
-_CONTENT_LENGTH: Final = (b"Content-Length", b"content-length")
+# Lengths that were checked before: bounded in number and size.
+_MAX_KNOWN_LENGTHS: Final = 4096
+_MAX_DIGITS: Final = 8
 
 
 class Response(ABC, Generic[Piece]):
@@ -33,6 +35,7 @@ class Response(ABC, Generic[Piece]):
     # What a response begins with, by its status; and pieces that were made before, of any response.
     statuses: ClassVar[Mapping[int, Any]]
     known: ClassVar[Mapping[Header, Any]]
+    known_lengths: ClassVar[dict[Header, tuple[int, Any]]]
     handled_fields = HANDLED_FIELDS  # those that the server has a say in
 
     # One is made for each response. What most responses do not have is set where it is there.
@@ -87,25 +90,28 @@ class Response(ABC, Generic[Piece]):
 
     def _new_piece(self, field: Header) -> Piece | None:
         """Return the piece of a field that is not known yet; None when it is not to be sent."""
-        if type(field) is tuple and len(field) == 2 and self._content_length is None:
-            # In short the one field that is another in nearly every response, as mostly written.
-            name, value = field
-            if (
-                name in _CONTENT_LENGTH
-                and type(value) is bytes
-                and value.isdigit()
-                and self.status != 204
-            ):
-                self._content_length = int(value)
-                return self._make_length(field)
+        # In short the one field that is another in nearly every response.
+        if type(field) is tuple and self._content_length is None and self.status != 204:
+            try:
+                length = self.known_lengths.get(field)
+            except TypeError:  # something in it is no bytes
+                length = None
+            if length is not None:
+                self._content_length = length[0]
+                known: Piece = length[1]
+                return known
         lowered, line = field_line(field)
         if lowered in self.handled_fields and not self._handle(lowered, field[1]):
             return None
-        return self._make_piece(lowered, field, line)
+        piece = self._make_piece(lowered, field, line)
+        if lowered == b"content-length" and type(field) is tuple and type(field[1]) is bytes:
+            self._keep_length(field, piece)
+        return piece
 
-    @abstractmethod
-    def _make_length(self, field: Header) -> Piece:
-        """Return the piece of a Content-Length that is as it must be."""
+    def _keep_length(self, field: Header, piece: Piece) -> None:
+        known, size = self.known_lengths, self._content_length
+        if size is not None and len(known) < _MAX_KNOWN_LENGTHS and len(field[1]) < _MAX_DIGITS:
+            known[field] = size, piece
 
     @abstractmethod
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Piece:
