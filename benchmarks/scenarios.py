@@ -11,9 +11,12 @@ from pathlib import Path
 from kinds.base import APPS, Application, Scenario
 from kinds.echoes import Echoes
 from kinds.idle import Idle
-from kinds.requests import HTTP2Requests, Requests, TLSRequests
+from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
 
 PREPARE_SECONDS = 60
+# The key of a session whose user is logged in.
+SESSION = "benchmark" * 3
+STYLE = Path("library/static/library/style.css")
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,14 @@ class Project(Application):
     asgi: str = "library.asgi:application"
     wsgi: str = "library.wsgi:application"
     stack: str = "startproject"
+    # Who answers for static files; see the project's settings.
+    static: str = ""
 
     @property
     def packages(self) -> tuple[str, ...]:
         """Return Django, and what the stack is made of."""
-        return ("django", *STACKS[self.stack])
+        served = ("whitenoise",) if self.static else ()
+        return ("django", *STACKS[self.stack], *served)
 
     @property
     def is_django(self) -> bool:
@@ -36,7 +42,12 @@ class Project(Application):
 
     def prepare(self, python: Path, folder: Path) -> dict[str, str]:
         """Make the project's database, and collect its static files."""
-        variables = {"BENCHMARK_STACK": self.stack, "BENCHMARK_DATA": str(folder)}
+        variables = {
+            "BENCHMARK_STACK": self.stack,
+            "BENCHMARK_DATA": str(folder),
+            "BENCHMARK_SESSION": SESSION,
+            "BENCHMARK_STATIC": self.static,
+        }
         subprocess.run(
             [str(python), "-m", "library.prepare"],
             cwd=APPS,
@@ -75,8 +86,28 @@ _PAGE = f"""<!DOCTYPE html>
 """
 
 
+_LOGIN = f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Log in</title></head>
+<body>
+<p>You are reader. Who else?</p>
+<form method="post">
+<input type="hidden" name="csrfmiddlewaretoken" value="{VARIES * 64}">
+<p><input type="text" name="username" autofocus autocapitalize="none" autocomplete="username" \
+maxlength="150" required id="id_username"></p>
+<p><input type="password" name="password" autocomplete="current-password" required \
+id="id_password"></p>
+<button>Log in</button>
+</form>
+</body>
+</html>
+"""
+# The session of a reader, and a secret of CSRF: 32 letters and digits.
+_COOKIES = f"sessionid={SESSION}; csrftoken={'csrf' * 8}"
+
+
 def _django_scenarios() -> Iterator[Requests]:
-    """Yield each view below each stack; without a suffix in its name what startproject makes."""
+    """Yield what is asked of the project; without a suffix in a name what startproject makes."""
     json_text = json.dumps({"books": _BOOKS}).encode()
     views = (
         ("sync-hello", "13 bytes of text by a sync view", "/hello", b"Hello, world!"),
@@ -99,6 +130,36 @@ def _django_scenarios() -> Iterator[Requests]:
                 path=path,
                 headers=tuple(headers),
             )
+    yield Requests(
+        "django-json",
+        "Django, startproject, ten rows as JSON by a sync view",
+        Project(),
+        json_text,
+        path="/books",
+        headers=(("X-Frame-Options", "DENY"), ("Content-Type", "application/json")),
+    )
+    yield Requests(
+        "django-login",
+        "Django, startproject, login form with its token, to a user with a session",
+        Project(),
+        _LOGIN.encode(),
+        path="/login",
+        headers=(("X-Frame-Options", "DENY"), ("Vary", "Cookie")),
+        sent=(("Cookie", _COOKIES),),
+    )
+    style = (APPS / STYLE).read_bytes()
+    for suffix, static, summary in (
+        ("", "server", "by this server, by WhiteNoise's middleware under others"),
+        ("-whitenoise", "whitenoise", "by WhiteNoise's middleware"),
+    ):
+        yield Requests(
+            f"django-static{suffix}",
+            f"Django, startproject, a style sheet of 4 KiB {summary}",
+            Project(static=static),
+            style,
+            path=f"/static/{STYLE.relative_to('library/static')}",
+            headers=(("Content-Type", 'text/css; charset="utf-8"'),),
+        )
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -117,7 +178,23 @@ SCENARIOS: dict[str, Scenario] = {
             Application("upload:app"),
             b"10240",
             method="POST",
-            payload=b"x" * 10_240,
+            upload=10_240,
+        ),
+        Requests(
+            "upload10m",
+            "POST of 10 MiB, read to its end, on 8 connections",
+            Application("upload:app"),
+            b"10485760",
+            method="POST",
+            upload=10_485_760,
+            connections=8,
+        ),
+        Requests(
+            "body1m",
+            "GET, 1 MiB, on 8 connections",
+            Application("body1m:app"),
+            b"0123456789abcdef" * 65_536,
+            connections=8,
         ),
         Requests(
             "stream",
@@ -150,6 +227,14 @@ SCENARIOS: dict[str, Scenario] = {
             Application("echo:app"),
             16_384,
             1,
+        ),
+        Echoes(
+            "echo1m",
+            "WebSocket, 1 MiB and back, one at a time",
+            Application("echo:app"),
+            2**20,
+            1,
+            8,
         ),
         Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
         *_django_scenarios(),

@@ -22,6 +22,8 @@ class Echoes(Loading):
 
     size: int
     in_flight: int
+    # Of the scenario's own.
+    connections: int | None = None
 
     def check(self, port: int) -> None:
         """Let two messages come back."""
@@ -36,7 +38,7 @@ class Echoes(Loading):
         """Return the command of the loader."""
         options = {
             "port": port,
-            "connections": connections,
+            "connections": self.connections or connections,
             "size": self.size,
             "in-flight": self.in_flight,
             "seconds": seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,11 +19,15 @@ from .loading import Loading
 
 HTTP2_LOADER = HERE / "http2_load.py"
 
+# A letter or digit that differs in each answer, in the place of any.
+VARIES = "\x1a"
+
 
 @dataclass(frozen=True)
 class Answers(Loading):
     """A path of HTTP, and the body that must come back with status 200."""
 
+    # Its bytes; VARIES stands for a letter or digit that differs in each answer.
     answer: bytes
     path: str = "/"
 
@@ -36,9 +41,16 @@ class Answers(Loading):
             return "the client received fewer bytes than the answers have"
         return super().fault(counts)
 
+    def _is_right(self, body: bytes) -> bool:
+        varying, answer = VARIES.encode(), self.answer
+        if varying not in answer:
+            return body == answer
+        pattern = re.escape(answer).replace(re.escape(varying), b"[0-9A-Za-z]")
+        return re.fullmatch(pattern, body) is not None
+
     def _compare(self, body: bytes) -> None:
         """Raise WrongAnswer for another body."""
-        if body != self.answer:
+        if not self._is_right(body):
             sizes = f"{len(body)} bytes for {len(self.answer)}"
             raise WrongAnswer(f"body {body[:40]!r} instead of {self.answer[:40]!r} ({sizes})")
 
@@ -47,15 +59,17 @@ class Answers(Loading):
 class Requests(Answers):
     """A request of HTTP/1.1 and its answer.
 
-    `payload` is the body that goes out, ASCII only, empty for none. `headers` must come back as
-    well, among others. The load is wrk's.
+    `upload` is how many bytes of body go out. `sent` are headers of the request; `headers` must
+    come back, among others. The load is wrk's, on `connections` of the scenario's own if any.
     """
 
     scheme: ClassVar[str] = "http"
 
     method: str = "GET"
-    payload: bytes = b""
+    upload: int = 0
     headers: tuple[tuple[str, str], ...] = ()
+    sent: tuple[tuple[str, str], ...] = ()
+    connections: int | None = None
 
     def check(self, port: int) -> None:
         """Send the request twice on one connection.
@@ -65,7 +79,8 @@ class Requests(Answers):
         with contextlib.closing(self._connect(port)) as client:
             for _ in range(2):
                 try:
-                    client.request(self.method, self.path, self.payload or None)
+                    body = b"x" * self.upload or None
+                    client.request(self.method, self.path, body, dict(self.sent))
                     response = client.getresponse()
                     self._look_at(response)
                 except (OSError, http.client.HTTPException) as error:
@@ -93,6 +108,7 @@ class Requests(Answers):
         script = folder / f"{self.name}.lua"
         script.write_text(self._script())
         url = f"{self.scheme}://127.0.0.1:{port}{self.path}"
+        connections = self.connections or connections
         return ["wrk", "-t1", f"-c{connections}", "-s", str(script), f"-d{seconds}s", url]
 
     def _script(self) -> str:
@@ -101,9 +117,11 @@ class Requests(Answers):
         The request is constant: wrk builds it once, and Lua runs only before and after the load.
         """
         request = f"wrk.method = {json.dumps(self.method)}\n"
-        if self.payload:
+        if self.upload:
+            request += f'wrk.body = string.rep("x", {self.upload})\n'
+        for name, value in self.sent:
             # For printable ASCII a string of JSON is a string of Lua.
-            request += f"wrk.body = {json.dumps(self.payload.decode('ascii'))}\n"
+            request += f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n"
         return request + _COUNTS
 
 

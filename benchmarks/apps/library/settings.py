@@ -5,6 +5,8 @@ The environment says which:
 * ``BENCHMARK_STACK``: a name in ``STACKS``, each of which holds what stands before it;
 * ``BENCHMARK_HANDLER``: the value of ``DJANGO_HANDLER``. Without one the project does not know
   ``django_daphne``, as under any other server;
+* ``BENCHMARK_STATIC``: who answers for static files: "whitenoise" is its middleware, "server" is
+  this server where there is a handler, and WhiteNoise's middleware elsewhere; empty is nobody;
 * ``BENCHMARK_DATA``: the folder of the database and of the collected static files.
 """
 
@@ -68,7 +70,7 @@ STATIC_ROOT = _data / "static"
 
 if _handler:
     INSTALLED_APPS.insert(0, "django_daphne")
-    DAPHNE = {"DJANGO_HANDLER": _handler}
+    DAPHNE: dict[str, object] = {"DJANGO_HANDLER": _handler}
 
 
 def _after(name: str, *added: str) -> None:
@@ -98,7 +100,12 @@ if _stack >= STACKS.index("production"):
         "django_htmx.middleware.HtmxMiddleware",
     ]
 
-if _stack >= STACKS.index("whitenoise"):
+_static = os.environ.get("BENCHMARK_STATIC", "")
+if _static == "server" and _handler:
+    DAPHNE["SERVE_STATIC"] = True
+    _static = ""
+
+if _static or _stack >= STACKS.index("whitenoise"):
     _after("SecurityMiddleware", "whitenoise.middleware.WhiteNoiseMiddleware")
 
 if _stack >= STACKS.index("sentry"):

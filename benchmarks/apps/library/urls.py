@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.auth.views import LoginView
 from django.urls import path
 
 from . import views
@@ -13,4 +14,6 @@ urlpatterns = [
     path("page", views.page),
     path("async-hello", views.async_hello),
     path("async-books", views.async_books),
+    path("books", views.books),
+    path("login", LoginView.as_view(template_name="library/login.html")),
 ]

@@ -18,6 +18,12 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "library/books.html", {"books": Book.objects.order_by("pk")[:10]})
 
 
+def books(request: HttpRequest) -> HttpResponse:
+    """Answer with ten rows of the database as JSON."""
+    rows = Book.objects.order_by("pk").values("title", "author", "year")[:10]
+    return JsonResponse({"books": list(rows)})
+
+
 async def async_hello(request: HttpRequest) -> HttpResponse:
     """Answer as `hello` does."""
     return HttpResponse("Hello, world!")
