@@ -81,7 +81,8 @@ class HTTP11Exchange(Exchange):
             self.state = SENDING
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
-        self._wire.write(writer.body(data, more))
+        for piece in writer.body(data, more):
+            self._wire.write(piece)
         if not (more or writer.missing or writer.overflowed or writer.trailers):
             self.end(writer.status)
             self._owner.response_ended(self, writer.close)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar, Final
 
 from ..headers import field_line, known_field_lines
 from ..types import Header, Headers
 from .responses import Response
+from .wire import LARGE
 
 
 class _StatusLines(dict[int, bytes]):
@@ -61,8 +63,8 @@ class ResponseWriter(Response[bytes]):
         """Return the whole response when it is a 1xx one."""
         return b"".join(self._pieces) + _END_OF_HEAD
 
-    def body(self, data: bytes, more: bool) -> bytes:
-        """Return the bytes of a body part, behind the head when it is the first.
+    def body(self, data: bytes, more: bool) -> Sequence[bytes]:
+        """Return the pieces of a body part, behind the head when it is the first; mostly one.
 
         With ``more`` false they end the response unless trailers follow. Data over Content-Length
         is cut off: ``overflowed`` and ``missing`` tell of it.
@@ -73,8 +75,11 @@ class ResponseWriter(Response[bytes]):
             self._head_has_left = True
             self.size = size
             pieces = self._pieces
-            pieces += (self._defaults.block(), _END_OF_HEAD, data)
-            return b"".join(pieces)
+            pieces += (self._defaults.block(), _END_OF_HEAD)
+            if size >= LARGE:
+                return b"".join(pieces), data
+            pieces.append(data)
+            return (b"".join(pieces),)
         pieces = self._take_head(None if more else size)
         framing = self.framing
         if framing is _LENGTH:
@@ -85,13 +90,15 @@ class ResponseWriter(Response[bytes]):
             data = b""
         self.size += len(data)
         if framing is not _CHUNKED:
-            pieces.append(data)
+            before, behind = pieces, b""
         else:
-            if data:
-                pieces += (b"%x\r\n" % len(data), data, b"\r\n")
+            before = [*pieces, b"%x\r\n" % size] if data else pieces
+            behind = b"\r\n" if data else b""
             if not (more or self.trailers):
-                pieces.append(b"0\r\n\r\n")
-        return b"".join(pieces)
+                behind += b"0\r\n\r\n"
+        if size >= LARGE:
+            return [piece for piece in (b"".join(before), data, behind) if piece]
+        return (b"".join((*before, data, behind)),)
 
     def file(self, count: int, more: bool) -> tuple[bytes, int, bytes]:
         """Return the bytes before a part of a file, how many of it may go, the bytes behind."""

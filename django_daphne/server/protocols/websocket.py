@@ -22,8 +22,8 @@ from ..exceptions import ApplicationError, WebSocketError
 from ..interfaces import AccessRecord, ByteStream, ConnectionContext, RequestHead, WebSocketCycle
 from .deadlines import Deadlines
 from .liveness import Heartbeat
-from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode_frame
-from .wire import OPEN, Wire
+from .websocket_frames import BINARY, CLOSE, PING, PONG, TEXT, FrameReader, encode_frame, frame_head
+from .wire import LARGE, OPEN, Wire
 
 if TYPE_CHECKING:
     from .websocket_deflate import Deflate
@@ -161,17 +161,20 @@ class WebSocket:
                 ) from None
         else:
             opcode, payload = BINARY, data  # type: ignore[assignment]  # mypy sees no type() is
-        if self._deflate is not None and len(payload) >= _WORTH_COMPRESSING:
-            frame = encode_frame(opcode, self._deflate.compress(payload), is_compressed=True)
-        else:
-            frame = encode_frame(opcode, payload)
-        self._sent += len(payload)
         wire = self._wire
+        self._sent += len(payload)
+        is_compressed = self._deflate is not None and len(payload) >= _WORTH_COMPRESSING
+        if is_compressed and self._deflate is not None:
+            payload = self._deflate.compress(payload)
         if soon and not self._flush_is_due:
             # Nothing says that the application goes on at once, so this is not left to it.
             self._flush_is_due = wire.is_corked = True
             self._context.call_soon(self._flush)
-        wire.write(frame)
+        if len(payload) < LARGE:
+            wire.write(encode_frame(opcode, payload, is_compressed=is_compressed))
+        else:  # not worth a copy
+            wire.write(frame_head(opcode, len(payload), is_compressed=is_compressed))
+            wire.write(payload)
         if self._flush_is_due and not soon:
             self._flush_is_due = False
             wire.uncork()

@@ -34,6 +34,8 @@ _RESERVED: Final = 0x30
 _MASKED: Final = 0x80
 _MAX_CONTROL: Final = 125
 
+# Bytes, or characters. Pieces of a message that are smaller are joined.
+_SMALL_PIECE: Final = 512
 # Below this many bytes Python's integers unmask faster than a call to C does.
 _SMALL: Final = 512
 _from_bytes: Final = int.from_bytes
@@ -105,7 +107,8 @@ class FrameReader:
         # The message that is under way; no opcode means none.
         self._opcode = 0
         self._is_compressed = False
-        self._message = bytearray()
+        self._pieces: list[Any] = []  # decoded where it is a text
+        self._size = 0  # of all pieces, in bytes
         self._fragments = 0
         self._utf8: codecs.IncrementalDecoder | None = None
         # The frame that is under way.
@@ -241,7 +244,7 @@ class FrameReader:
                 "message in more than websocket_max_fragments frames",
                 limit="websocket_max_fragments",
             )
-        if not self._is_compressed and len(self._message) + length > self._max_message:
+        if not self._is_compressed and self._size + length > self._max_message:
             text = "message over websocket_max_message_size"
             raise WebSocketError(1009, text, limit="websocket_max_message_size")
 
@@ -262,18 +265,27 @@ class FrameReader:
     def _budget(self) -> int | None:
         """Return how much more a message may hold."""
         limit = self._max_message
-        return None if limit == _NO_LIMIT else limit - len(self._message)
+        return None if limit == _NO_LIMIT else limit - self._size
 
     def _append(self, data: bytes, is_last: bool) -> None:
         """Add to the message; of a text that is not there at once every piece is checked."""
-        if self._opcode == TEXT and not (is_last and self._utf8 is None):
-            if self._utf8 is None:
-                self._utf8 = codecs.getincrementaldecoder("utf-8")()
-            try:
-                self._utf8.decode(data, is_last)
-            except UnicodeDecodeError:
-                raise _bad_text() from None
-        self._message += data
+        self._size += len(data)
+        piece: Any = data
+        if self._opcode == TEXT:
+            if is_last and self._utf8 is None:
+                piece = _text(data)
+            else:
+                if self._utf8 is None:
+                    self._utf8 = codecs.getincrementaldecoder("utf-8")()
+                try:
+                    piece = self._utf8.decode(data, is_last)
+                except UnicodeDecodeError:
+                    raise _bad_text() from None
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) < _SMALL_PIECE:
+            pieces[-1] += piece  # as pieces they would take many times their size
+        else:
+            pieces.append(piece)
 
     def _end_frame(self) -> None:
         self._in_frame = False
@@ -294,11 +306,13 @@ class FrameReader:
             self._append(rest, is_last=True)
         elif self._utf8 is not None:
             self._append(b"", is_last=True)
-        opcode, message = self._opcode, bytes(self._message)
+        pieces = self._pieces
+        message = "".join(pieces) if self._opcode == TEXT else b"".join(pieces)
         self._opcode = self._fragments = 0
-        self._message = bytearray()
+        self._pieces = []
+        self._size = 0
         self._utf8 = None
-        self._receiver.message_received(_text(message) if opcode == TEXT else message)
+        self._receiver.message_received(message)
 
 
 def _bad_text() -> WebSocketError:
@@ -349,10 +363,14 @@ def _large_unmask() -> Callable[[bytes, bytes], bytes]:
 
 def encode_frame(opcode: int, payload: bytes, *, is_compressed: bool = False) -> bytes:
     """Return a whole, unfragmented frame of a server."""
+    return frame_head(opcode, len(payload), is_compressed=is_compressed) + payload
+
+
+def frame_head(opcode: int, size: int, *, is_compressed: bool = False) -> bytes:
+    """Return what stands before the payload of such a frame, which has ``size`` bytes."""
     first = _FIN | opcode | (_COMPRESSED if is_compressed else 0)
-    size = len(payload)
     if size <= _MAX_CONTROL:
-        return _SMALL_HEADS[first][size] + payload
+        return _SMALL_HEADS[first][size]
     if size < 65536:
-        return _head_16(first, 126, size) + payload
-    return _head_64(first, 127, size) + payload
+        return _head_16(first, 126, size)
+    return _head_64(first, 127, size)

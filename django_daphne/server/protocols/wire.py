@@ -17,8 +17,9 @@ from ..config import ServerConfig
 from ..interfaces import ByteStream
 from .deadlines import Deadlines
 
-# Bytes. Above it, what was kept is written in the middle of a read.
-_MAX_KEPT: Final = 65536
+# Bytes. What is as large is written by itself, for joining it to anything would copy it. No more is
+# kept.
+LARGE: Final = 65536
 
 
 class WireState(enum.Enum):
@@ -70,9 +71,13 @@ class Wire:
         if not self.is_corked:
             self._transport.write(data)
             return
+        if len(data) >= LARGE:
+            self._flush()
+            self._transport.write(data)
+            return
         self._kept.append(data)
         self._kept_size += len(data)
-        if self._kept_size > _MAX_KEPT:
+        if self._kept_size > LARGE:
             self._flush()
 
     def uncork(self) -> None:
