@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from django.test import tag
@@ -55,6 +56,26 @@ class ResponseTests(WireTestCase):
         client, call = self.begin(GET)
         call.answer(b"hello")
         self.assertEqual(client.transport.writes, 1)
+
+    def test_pieces_of_a_turn(self):
+        """The application streams without a wait: what it says in one turn leaves in one write."""
+        writes: list[int] = []
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200})
+            for _ in range(2):
+                for _ in range(100):
+                    piece = {"type": "http.response.body", "body": b"piece", "more_body": True}
+                    await send(piece)
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                writes.append(client.transport.writes)
+            await send({"type": "http.response.body"})
+
+        client = self.connect(application)
+        client.send(GET)
+        self.assertEqual((writes, client.transport.writes), ([1, 2], 3))
+        self.assertEqual([answer.body for answer in client.responses()], [b"piece" * 200])
 
     def test_any_method(self):
         """The client uses methods of its own making, in their own letter case."""

@@ -81,8 +81,15 @@ class HTTP11Exchange(Exchange):
             self.state = SENDING
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
+        wire = self._wire
+        if more and not wire.is_corked:
+            # More may come in this turn of the loop, and then leaves in the same write.
+            wire.is_corked = True
+            self._context.call_soon(wire.uncork)
         for piece in writer.body(data, more):
-            self._wire.write(piece)
+            wire.write(piece)
+        if more and wire.kept_size > self._context.config.limits.write_buffer_size:
+            wire.flush()  # only the transport can say that the client does not keep up
         if not (more or writer.missing or writer.overflowed or writer.trailers):
             self.end(writer.status)
             self._owner.response_ended(self, writer.close)

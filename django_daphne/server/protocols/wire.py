@@ -17,8 +17,8 @@ from ..config import ServerConfig
 from ..interfaces import ByteStream
 from .deadlines import Deadlines
 
-# Bytes. What is as large is written by itself, for joining it to anything would copy it. No more is
-# kept.
+# Bytes. What is as large is written by itself, for joining it to anything would copy it. No more
+# is kept.
 LARGE: Final = 65536
 
 
@@ -56,7 +56,7 @@ class Wire:
         self._give_up = give_up
         self.is_corked = False  # what is written is kept, so that it leaves in one write
         self._kept: list[bytes] = []
-        self._kept_size = 0
+        self.kept_size = 0  # bytes
         self._discarded = 0
         self._backlog = 0
 
@@ -72,13 +72,13 @@ class Wire:
             self._transport.write(data)
             return
         if len(data) >= LARGE:
-            self._flush()
+            self.flush()
             self._transport.write(data)
             return
         self._kept.append(data)
-        self._kept_size += len(data)
-        if self._kept_size > LARGE:
-            self._flush()
+        self.kept_size += len(data)
+        if self.kept_size > LARGE:
+            self.flush()
 
     def uncork(self) -> None:
         """Send what was kept."""
@@ -87,21 +87,22 @@ class Wire:
         if not kept:
             return
         if len(kept) == 1:
-            self._kept_size = 0
+            self.kept_size = 0
             self._transport.write(kept.pop())
         else:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was kept, and go on keeping."""
         data = b"".join(self._kept)
         self._kept.clear()
-        self._kept_size = 0
+        self.kept_size = 0
         if data:
             self._transport.write(data)
 
     async def send_file(self, descriptor: int, offset: int, count: int) -> None:
         """Send a part of a file behind what was written; see ``ByteStream.send_file``."""
-        self._flush()
+        self.flush()
         self.watch_progress()
         try:
             await self._transport.send_file(descriptor, offset, count, self.watch_progress)
@@ -139,7 +140,7 @@ class Wire:
         """Send what is left and close."""
         if self.state is CLOSED:
             return
-        self._flush()
+        self.flush()
         self.state = CLOSED
         self._deadlines.cancel_all()
         self._transport.close()
@@ -149,7 +150,7 @@ class Wire:
         """Say that nothing more is sent, then throw away what the client sends until it leaves."""
         if self.state is not OPEN:
             return
-        self._flush()
+        self.flush()
         self._deadlines.cancel_all()
         if self._transport.is_tls:
             self.close()  # there is no half-close
