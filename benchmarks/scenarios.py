@@ -12,6 +12,7 @@ from kinds.base import APPS, Application, Scenario
 from kinds.echoes import Echoes
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
+from kinds.start import Starts
 
 PREPARE_SECONDS = 60
 # The key of a session whose user is logged in.
@@ -147,6 +148,13 @@ def _django_scenarios() -> Iterator[Requests]:
         headers=(("X-Frame-Options", "DENY"), ("Vary", "Cookie")),
         sent=(("Cookie", _COOKIES),),
     )
+    yield Starts(
+        "django-start",
+        "Django, startproject, from the start to the first answer of a sync view",
+        Project(),
+        b"Hello, world!",
+        path="/hello",
+    )
     style = (APPS / STYLE).read_bytes()
     for suffix, static, summary in (
         ("", "server", "by this server, by WhiteNoise's middleware under others"),
@@ -171,6 +179,12 @@ SCENARIOS: dict[str, Scenario] = {
             "GET, 1 KB of JSON",
             Application("json1k:app"),
             b'{"text": "' + b"x" * 1012 + b'"}',
+        ),
+        Starts(
+            "start",
+            "from the start to the first answer",
+            Application("trivial:app"),
+            b"Hello, world!",
         ),
         Requests(
             "upload",

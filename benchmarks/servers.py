@@ -92,13 +92,25 @@ class Server:
         ticks = sum(int(fields[11]) + int(fields[12]) for fields, _ in self._processes())
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def memory(self) -> int:
-        """Return the bytes of memory of all processes of the server (the resident set size)."""
+    def memory(self, *, shared_in_parts: bool = False) -> int:
+        """Return the bytes of memory of all processes of the server (the resident set size).
+
+        What several processes share counts for each of them, or in parts.
+        """
+        name, key = ("smaps_rollup", "Pss") if shared_in_parts else ("status", "VmRSS")
         size = 0
         for _, folder in self._processes():
-            found = re.search(r"^VmRSS:\s*(\d+) kB$", (folder / "status").read_text(), re.MULTILINE)
+            found = re.search(rf"^{key}:\s*(\d+) kB$", (folder / name).read_text(), re.MULTILINE)
             size += int(found[1]) * 1024 if found else 0
         return size
+
+    def count_processes(self) -> int:
+        """Return how many processes the server consists of."""
+        return sum(1 for _ in self._processes())
+
+    def count_threads(self) -> int:
+        """Return how many threads all of them have."""
+        return sum(int(fields[17]) for fields, _ in self._processes())
 
     def _processes(self) -> Iterator[tuple[list[str], Path]]:
         """Return the numbers of "stat", from the state on, and the folder of each process."""

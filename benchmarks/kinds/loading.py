@@ -99,7 +99,7 @@ class Loading(Scenario):
         """Return what is wrong with what the command counted, or None when nothing is."""
         return None
 
-    def measure(self, run: Run) -> Speed:
+    def measure(self, run: Run) -> Sample:
         """Load the server to warm it up, then to measure it."""
         with run.server() as server:
             for seconds in (run.load.warmup, run.load.seconds):
