@@ -10,7 +10,8 @@ and once more with the single one that a single core asks for. All else is as it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from environment import ROOT
@@ -30,7 +31,8 @@ class Peer:
     `distributions` are the packages whose versions belong in a report, the server first.
     `handler` is the value of `DJANGO_HANDLER` for a Django project; without one the project does
     not have our app. `only_django` leaves the other scenarios out. `from_checkout` is for modules
-    that are nowhere else.
+    that are nowhere else. `leaves_out` has patterns of scenarios in which the server fails, with
+    the reason that the report gives.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Peer:
     handler: str = ""
     only_django: bool = False
     from_checkout: bool = False
+    leaves_out: Mapping[str, str] = field(default_factory=dict)
+
+    def reason_to_leave_out(self, scenario: Scenario) -> str | None:
+        """Return why this server, which has what it takes, cannot serve a scenario; or None."""
+        reasons = (why for names, why in self.leaves_out.items() if fnmatch(scenario.name, names))
+        return next(reasons, None)
 
     def application(self, scenario: Scenario) -> str | None:
         """Return the application of a scenario that this server serves, or None."""
@@ -91,6 +99,7 @@ def _peer(
     handler: str = "",
     only_django: bool = False,
     from_checkout: bool = False,
+    leaves_out: Mapping[str, str] | None = None,
 ) -> Peer:
     """Return the peer that these words, separated by spaces, describe; named like its package.
 
@@ -110,6 +119,7 @@ def _peer(
         handler=handler,
         only_django=only_django,
         from_checkout=from_checkout,
+        leaves_out=leaves_out or {},
     )
 
 
@@ -210,6 +220,9 @@ PEERS = {
             "uvloop gunicorn_h1c h2",
             tls=_CERTFILE,
             http2=f"{_CERTFILE} --http-protocols h2,h1",
+            leaves_out={
+                "django-*": "leaves the second request of a connection to Django unanswered"
+            },
         ),
         _peer(
             "granian",

@@ -1,6 +1,6 @@
-"""Turn samples into a report: Markdown for people, JSON for programs.
+"""Turn samples into a report: plain data, Markdown for people, a picture.
 
-Both hold what it takes to judge the numbers: machine, versions, commands, spread.
+Each holds what it takes to judge the numbers: machine, versions, commands, spread.
 """
 
 from __future__ import annotations
@@ -8,21 +8,23 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from goals import judge
 from kinds.base import Column, Sample, Scenario
 from measure import Load
 from peers import Peer
+from plot import draw
 from servers import Cores
+from tables import goal_table, scenario_table
 
 # The samples of each server in each scenario: samples[scenario][peer], one for each round.
 Samples = dict[str, dict[str, list[Sample]]]
-
-COMPARED = ("min..max", "times", "by round", "at best")
 
 
 @dataclass(frozen=True)
@@ -30,135 +32,134 @@ class Report:
     """Hold a finished comparison.
 
     `base` is the name of the server to which the ratios refer, or the first where it has no
-    samples; `versions` are by distribution, with Python's under "python".
+    samples; `versions` are by distribution, with Python's under "python". `left_out` says by
+    scenario who does not take part, and why.
     """
 
     started: datetime
     peers: Sequence[Peer]
     scenarios: Sequence[Scenario]
     samples: Samples
+    left_out: Mapping[str, Sequence[str]]
     load: Load
     repeats: int
     versions: dict[str, str]
     machine: dict[str, str]
     base: str
 
-    def markdown(self) -> str:
-        """Return the report as Markdown, a table for each scenario."""
-        load = self.load
-        lines = [
-            f"# Benchmark of {self.started:%Y-%m-%d %H:%M} UTC",
-            "",
-            f"{load.connections} connections, {load.seconds} s after {load.warmup} s of warm-up, "
-            f"{self.repeats} rounds over the servers in turn; medians.",
-            "",
-            *(f"* {key}: {value}" for key, value in self.machine.items()),
-            "",
-        ]
-        for scenario in self.scenarios:
-            lines += [f"## {scenario.name}: {scenario.summary}", ""]
-            lines += [*self._table(scenario.name), "", *self._notes(scenario.name)]
-        lines += [
-            f'"times" is how many times better {self.base} is than the server, faster or smaller, '
-            'by medians; "by round" is the smallest and the largest such ratio within one round, '
-            '"at best" that of the best rounds. Another "times" is that of the column before it.',
-            *dict.fromkeys(self._kind(scenario.name).LEGEND for scenario in self.scenarios),
-            "",
-            "## Servers",
-            "",
-        ]
-        for peer in self.peers:
-            versions = ", ".join(f"{name} {self.versions[name]}" for name in peer.distributions)
-            if commands := "; ".join(f"`{command}`" for command in self._commands(peer)):
-                lines += [f"* {versions}: {commands}"]
-        return "\n".join(lines) + "\n"
-
-    def json(self) -> str:
-        """Return the report with every single sample as JSON."""
-        return json.dumps(
-            {
-                "started": self.started.isoformat(),
-                "machine": self.machine,
-                "versions": self.versions,
-                "load": {**asdict(self.load), "repeats": self.repeats},
-                "commands": {peer.name: self._commands(peer) for peer in self.peers},
-                "base": self.base,
-                "scenarios": {
-                    scenario: {
-                        name: {
-                            "ratio": self._ratio(scenario, name),
-                            "ratio_at_best": self._ratio(scenario, name, of=max),
-                            "samples": [asdict(sample) for sample in samples],
-                        }
-                        for name, samples in by_peer.items()
-                    }
-                    for scenario, by_peer in self.samples.items()
-                },
-            },
-            indent=2,
-        )
+    def data(self) -> dict[str, Any]:
+        """Return all that is shown, as JSON can hold it, with every single sample."""
+        return {
+            "started": self.started.isoformat(),
+            "machine": self.machine,
+            "load": {**asdict(self.load), "repeats": self.repeats},
+            "base": self.base,
+            "goals": judge(self._merits),
+            "scenarios": [self._scenario(scenario) for scenario in self.scenarios],
+            "servers": [
+                [
+                    ", ".join(f"{name} {self.versions[name]}" for name in peer.distributions),
+                    commands,
+                ]
+                for peer in self.peers
+                if (commands := self._commands(peer))
+            ],
+        }
 
     def write(self, folder: Path) -> Path:
-        """Write both forms into `folder` and return the path of the Markdown."""
+        """Write all forms into `folder` and return the path of the Markdown."""
         folder.mkdir(exist_ok=True)
         path = folder / f"{self.started:%Y%m%d-%H%M%S}.md"
-        path.write_text(self.markdown())
-        path.with_suffix(".json").write_text(self.json() + "\n")
+        data = self.data()
+        path.write_text(markdown(data))
+        path.with_suffix(".json").write_text(json.dumps(data, indent=2) + "\n")
+        path.with_suffix(".svg").write_text(draw(data))
         return path
 
-    def _ratio(
-        self, scenario: str, name: str, of: Callable[[list[float]], float] = median
-    ) -> float:
-        """Return how many times better the base is than the named server, by median or maximum."""
-        base, other = (
-            of([sample.merit for sample in self.samples[scenario][peer]])
-            for peer in (self._base(scenario), name)
-        )
-        return base / other
+    def _scenario(self, scenario: Scenario) -> dict[str, Any]:
+        by_peer = self.samples[scenario.name]
+        kind = type(next(iter(by_peer.values()))[0])
+        base = by_peer[self.base if self.base in by_peer else next(iter(by_peer))]
+        notes = [note for name in by_peer for note in kind.notes(name, by_peer[name])]
+        return {
+            "name": scenario.name,
+            "summary": scenario.summary,
+            "head": kind.FIGURE.head,
+            "larger_is_better": kind.LARGER_IS_BETTER,
+            "details": [
+                ("times " * n + c.head) for c in kind.DETAILS for n in range(1 + c.compared)
+            ],
+            "legend": kind.LEGEND,
+            "servers": [_server(name, by_peer[name], base) for name in by_peer],
+            "notes": [*notes, *self.left_out.get(scenario.name, ())],
+        }
 
-    def _kind(self, scenario: str) -> type[Sample]:
-        """Return the class of the samples of a scenario."""
-        return type(next(iter(self.samples[scenario].values()))[0])
-
-    def _base(self, scenario: str) -> str:
-        """Return the name of the server that the others are compared with in this scenario."""
-        by_peer = self.samples[scenario]
-        return self.base if self.base in by_peer else next(iter(by_peer))
+    def _merits(self, scenario: str) -> dict[str, float]:
+        """Return the median merit of each server in a scenario."""
+        by_peer = self.samples.get(scenario, {})
+        return {name: _merit(samples) for name, samples in by_peer.items()}
 
     def _commands(self, peer: Peer) -> list[str]:
         """Return the commands by which a server was started in these scenarios."""
-        served = (scenario for scenario in self.scenarios if peer.application(scenario))
+        served = (s for s in self.scenarios if peer.name in self.samples[s.name])
         return list(dict.fromkeys(peer.shown(scenario.transport) for scenario in served))
 
-    def _table(self, scenario: str) -> list[str]:
-        """Return the lines of the table of one scenario."""
-        by_peer, kind = self.samples[scenario], self._kind(scenario)
-        base = by_peer[self._base(scenario)]
-        heads = [("times " * turn + c.head) for c in kind.DETAILS for turn in range(1 + c.compared)]
-        rows: list[tuple[str, ...]] = [("server", kind.FIGURE.head, *COMPARED, *heads)]
-        for name, samples in by_peer.items():
-            # Two runs of one round were close in time: what slowed one slowed the other.
-            pairs = zip(base, samples, strict=True)
-            rounds = [ours.merit / theirs.merit for ours, theirs in pairs]
-            values = kind.FIGURE.values(samples)
-            rows.append(
-                (
-                    name,
-                    kind.FIGURE.form.format(median(values)),
-                    "..".join(map(kind.FIGURE.form.format, (min(values), max(values)))),
-                    f"{self._ratio(scenario, name):.2f}",
-                    f"{min(rounds):.2f}..{max(rounds):.2f}",
-                    f"{self._ratio(scenario, name, of=max):.2f}",
-                    *(cell for column in kind.DETAILS for cell in _cells(column, samples, base)),
-                )
-            )
-        return _aligned(rows)
 
-    def _notes(self, scenario: str) -> list[str]:
-        """Return a warning for each server whose numbers say less than they seem to."""
-        kind, by_peer = self._kind(scenario), self.samples[scenario]
-        notes = [f"* {note}" for name in by_peer for note in kind.notes(name, by_peer[name])]
-        return [*notes, ""] if notes else []
+def markdown(data: Mapping[str, Any]) -> str:
+    """Return a report, given as `Report.data` has it, as Markdown: a table for each scenario."""
+    load, base = data["load"], data["base"]
+    lines = [
+        f"# Benchmark of {data['started'][:16].replace('T', ' ')} UTC",
+        "",
+        f"{load['connections']} connections, {load['seconds']} s after {load['warmup']} s of "
+        f"warm-up, {load['repeats']} rounds over the servers in turn; medians.",
+        "",
+        *(f"* {key}: {value}" for key, value in data["machine"].items()),
+        "",
+    ]
+    if data["goals"]:
+        lines += ["## Goals", "", *goal_table(data["goals"]), ""]
+    for scenario in data["scenarios"]:
+        lines += [f"## {scenario['name']}: {scenario['summary']}", "", *scenario_table(scenario)]
+        lines += ["", *(f"* {note}" for note in scenario["notes"])]
+        lines += [""] if scenario["notes"] else []
+    lines += [
+        f'"times" is how many times better {base} is than the server, faster or smaller, '
+        'by medians; "by round" is the smallest and the largest such ratio within one round, '
+        '"at best" that of the best rounds. Another "times" is that of the column before it.',
+        *dict.fromkeys(scenario["legend"] for scenario in data["scenarios"]),
+        "",
+        "## Servers",
+        "",
+    ]
+    for versions, commands in data["servers"]:
+        lines.append(f"* {versions}: {'; '.join(f'`{command}`' for command in commands)}")
+    return "\n".join(lines) + "\n"
+
+
+def _server(name: str, samples: Sequence[Sample], base: Sequence[Sample]) -> dict[str, Any]:
+    """Return the row of one server, with its ratios to the base."""
+    kind = type(samples[0])
+    values = kind.FIGURE.values(samples)
+    ends = (min(values), max(values))
+    # Two runs of one round were close in time: what slowed one slowed the other.
+    rounds = [ours.merit / theirs.merit for ours, theirs in zip(base, samples, strict=True)]
+    return {
+        "name": name,
+        "figure": kind.FIGURE.form.format(median(values)),
+        "values": [ends[0], median(values), ends[1]],
+        "spread": [kind.FIGURE.form.format(value) for value in ends],
+        "ratio": _merit(base) / _merit(samples),
+        "by_round": [min(rounds), max(rounds)],
+        "best": _merit(base, max) / _merit(samples, max),
+        "details": [cell for column in kind.DETAILS for cell in _cells(column, samples, base)],
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def _merit(samples: Sequence[Sample], of: Callable[[Sequence[float]], float] = median) -> float:
+    """Return the median merit, or the largest."""
+    return of([sample.merit for sample in samples])
 
 
 def _cells(column: Column, samples: Sequence[Sample], base: Sequence[Sample]) -> list[str]:
@@ -195,17 +196,3 @@ def _processor() -> str:
         if key.strip() == "model name":
             return value.strip()
     return platform.machine()
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table: the head, then rows of a name and numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        return f"| {' | '.join(padded)} |"
-
-    head, *body = rows
-    return [line(head), line(rule), *map(line, body)]

@@ -2,14 +2,15 @@
 """Compare the speed of this server with that of others, side by side in one run.
 
     python benchmarks/run.py
+    python benchmarks/run.py --full
     python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
-    python benchmarks/run.py --scenarios tls,http2 --peers 'django-daphne*,uvicorn*,granian'
-    python benchmarks/run.py --scenarios echo64,echo64x32,echo16k,idle
     python benchmarks/run.py --scenarios 'django-sync-*' --peers 'django-daphne*,granian-wsgi*'
     python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
 
-The table goes to standard output, and with every single sample to benchmarks/results/. When a
-server answers wrongly there is no table, only one line about the reason and exit status 1.
+Without arguments it measures what it takes to judge the goals of goals.py, a quarter of an hour.
+The tables go to standard output, and with a picture and every single sample to
+benchmarks/results/. When a server answers wrongly there is no table, only one line about the reason
+and exit status 1.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import environment
+from goals import GOALS
 from kinds.base import Scenario
 from kinds.requests import HTTP2Requests, Requests
 from measure import Load, Run, measure
@@ -33,6 +35,9 @@ from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
 from scenarios import SCENARIOS
 from servers import BenchmarkError, Cores, choose_cores
+
+# What a run takes beyond its load, roughly, for saying beforehand how long all will take.
+START_AND_STOP_SECONDS = 2
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -47,20 +52,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--peers",
         type=_chosen_from(PEERS),
-        default=f"{OURS},uvicorn,daphne,gunicorn-gthread",
         metavar="NAMES",
-        help=f"Servers or patterns, by commas: {', '.join(PEERS)}. (default: %(default)s)",
+        help=f"Servers or patterns, by commas: {', '.join(PEERS)}. (default: those of the goals)",
     )
     parser.add_argument(
         "--scenarios",
         type=_chosen_from(SCENARIOS),
-        default="trivial,django-sync-hello,django-orm-page,django-async-hello,django-async-orm",
         metavar="NAMES",
-        help=f"Scenarios or patterns, by commas: {', '.join(SCENARIOS)}. (default: %(default)s)",
+        help=f"Scenarios or patterns, by commas: {', '.join(SCENARIOS)}. (default: the goals')",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="Every scenario, with every server that can serve it."
     )
     for name, low, default, text in (
         ("repeats", 1, 5, "Rounds over all servers."),
-        ("seconds", 1, 4, "Length of each load."),
+        ("seconds", 1, 3, "Length of each load."),
         ("warmup", 0, 1, "Seconds of the load before it, which are not counted."),
         ("connections", 1, 32, "Connections that the client keeps open."),
     ):
@@ -82,30 +88,52 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def compare(
-    peers: Sequence[Peer],
-    scenarios: Sequence[Scenario],
-    load: Load,
-    repeats: int,
-    *,
-    python: Path,
-    cores: Cores,
-) -> Samples:
+# Each scenario with the servers that are measured in it, in the order of the report.
+Plan = Sequence[tuple[Scenario, Sequence[Peer]]]
+
+
+def make_plan(options: argparse.Namespace) -> tuple[Plan, dict[str, list[str]]]:
+    """Return what is to be measured, and by scenario who leaves it out, and why.
+
+    Raises BenchmarkError for a scenario that nobody can serve.
+    """
+    every = options.full
+    wanted = list(SCENARIOS.values()) if every else [SCENARIOS[g.scenario] for g in GOALS]
+    plan, left_out = [], {}
+    for scenario in dict.fromkeys(options.scenarios or wanted):
+        peers = options.peers or (PEERS.values() if every else _peers_of_goals(scenario))
+        able = [peer for peer in peers if peer.application(scenario)]
+        reasons = {peer.name: peer.reason_to_leave_out(scenario) for peer in able}
+        found = [f"{name} {reason}." for name, reason in reasons.items() if reason]
+        able = [peer for peer in able if not reasons[peer.name]]
+        if not able:
+            names = ", ".join(peer.name for peer in peers)
+            why = " ".join(found) or f"none of these servers can serve it: {names}"
+            raise BenchmarkError(f"{scenario.name}: {why}")
+        plan.append((scenario, able))
+        left_out[scenario.name] = found
+    return plan, left_out
+
+
+def _peers_of_goals(scenario: Scenario) -> list[Peer]:
+    """Return this server and those that its goals name; those of all goals where there are none."""
+    goals = [goal for goal in GOALS if goal.scenario == scenario.name] or GOALS
+    return [PEERS[name] for name in dict.fromkeys([OURS, *(n for g in goals for n in g.others)])]
+
+
+def compare(plan: Plan, load: Load, repeats: int, *, python: Path, cores: Cores) -> Samples:
     """Return the samples of all rounds, each round one run of each server in turn.
 
-    Whatever slows the machine for a while thus meets all servers alike. A server has no samples of
-    a scenario that it cannot serve. Raises BenchmarkError at the first answer that is wrong.
+    Whatever slows the machine for a while thus meets all servers alike. Raises BenchmarkError at
+    the first answer that is wrong.
     """
     samples: Samples = {}
-    for scenario in scenarios:
-        able = [peer for peer in peers if peer.application(scenario)]
-        if not able:
-            raise BenchmarkError(f"none of these servers can serve {scenario.name}")
-        of_peers = samples[scenario.name] = {peer.name: [] for peer in able}
+    for scenario, peers in plan:
+        of_peers = samples[scenario.name] = {peer.name: [] for peer in peers}
         with tempfile.TemporaryDirectory(prefix="benchmark-") as data:
             variables = _prepare(scenario, python, Path(data))
             for turn in range(1, repeats + 1):
-                for peer in able:
+                for peer in peers:
                     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
                         sample = measure(
                             Run(peer, scenario, load, variables, python, cores, Path(folder))
@@ -140,8 +168,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> str:
     """Prepare, measure, write the results and return the report as Markdown."""
-    peers: list[Peer] = options.peers
-    scenarios: list[Scenario] = options.scenarios
+    plan, left_out = make_plan(options)
+    scenarios = [scenario for scenario, _ in plan]
+    peers = [p for p in PEERS.values() if any(p in able for _, able in plan)]
     load = Load(options.seconds, options.warmup, options.connections)
     client = _describe_clients(scenarios)
     cores = choose_cores()
@@ -159,21 +188,23 @@ def run(options: argparse.Namespace) -> str:
     if packages:
         machine["project"] = ", ".join(f"{name} {versions[name]}" for name in packages)
     started = now()
-    samples = compare(peers, scenarios, load, options.repeats, python=python, cores=cores)
-    names = [peer.name for peer in peers]
+    runs = options.repeats * sum(len(able) for _, able in plan)
+    minutes = runs * (load.seconds + load.warmup + START_AND_STOP_SECONDS) / 60
+    print(f"{runs} runs, about {minutes:.0f} minutes", file=sys.stderr, flush=True)
+    samples = compare(plan, load, options.repeats, python=python, cores=cores)
     report = Report(
         started=started,
         peers=peers,
         scenarios=scenarios,
         samples=samples,
+        left_out=left_out,
         load=load,
         repeats=options.repeats,
         versions=versions,
         machine=machine,
-        base=OURS if OURS in names else names[0],
+        base=OURS if PEERS[OURS] in peers else peers[0].name,
     )
-    report.write(RESULTS)
-    return report.markdown()
+    return report.write(RESULTS).read_text()
 
 
 def _describe_clients(scenarios: Sequence[Scenario]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from servers import BenchmarkError, Server, pinned
 
@@ -84,6 +85,9 @@ class Speed(Sample):
 class Loading(Scenario):
     """A use that is measured under full load, in answers a second."""
 
+    # Seconds that a load takes at most, whatever is asked for.
+    longest: ClassVar[int | None] = None
+
     @abstractmethod
     def command(
         self, port: int, connections: int, seconds: int, *, python: Path, folder: Path
@@ -102,7 +106,7 @@ class Loading(Scenario):
     def measure(self, run: Run) -> Sample:
         """Load the server to warm it up, then to measure it."""
         with run.server() as server:
-            for seconds in (run.load.warmup, run.load.seconds):
+            for seconds in (run.load.warmup, min(run.load.seconds, self.longest or sys.maxsize)):
                 command = self.command(
                     server.port,
                     run.load.connections,

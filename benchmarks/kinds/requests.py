@@ -156,10 +156,13 @@ class TLSRequests(Requests):
 class HTTP2Requests(Answers):
     """Requests by GET over HTTP/2 on TLS, so many of them under way on each connection.
 
-    The load is h2load's, on `connections` of the scenario's own.
+    The load is h2load's, on `connections` of the scenario's own. It is a short one, for some
+    servers bound the requests of a connection (uvicorn 4096 with zttp, hypercorn 1000) and let what
+    is under way at the bound fail.
     """
 
     transport: ClassVar[Transport] = "http2"
+    longest: ClassVar[int | None] = 1
 
     connections: int = 8
     streams: int = 16
