@@ -9,6 +9,7 @@ ADDRESS ?= 127.0.0.1:8000
 # The releases of Django to install, as pip writes them ("~=5.2.0"); empty for any supported one.
 DJANGO ?=
 ARGS ?=
+SCENARIO ?= trivial
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check
@@ -16,7 +17,7 @@ django := $(if $(DJANGO),"django$(DJANGO)")
 # An extra is installed once for each state of pyproject.toml: its stamp remembers.
 stamp := $(VENV)/.installed
 
-.PHONY: help demo test heavy compliance django-suites addons check format docs bench matrix ci clean
+.PHONY: help demo test heavy compliance django-suites addons check format docs bench profile matrix ci clean
 .DEFAULT_GOAL := help
 # Half an environment would count as a whole one the next time.
 .DELETE_ON_ERROR:
@@ -55,8 +56,11 @@ format: $(stamp)-dev ## Lay out the code and sort the imports.
 docs: $(stamp) ## Write the reference of settings, flags and variables anew.
 	$(bin)/python docs/generate.py
 
-bench: $(stamp) ## Compare the speed with other servers.
+bench: $(stamp) ## Compare the speed with other servers; ARGS=--full for all there is.
 	$(bin)/python benchmarks/run.py $(ARGS)
+
+profile: $(stamp) ## Draw where the server spends its time under a load: SCENARIO=trivial.
+	$(bin)/python benchmarks/flame.py $(SCENARIO) $(ARGS)
 
 matrix: ## Run the tests on every supported Python found here.
 	bash .ci/run tests

@@ -172,7 +172,7 @@ def run(options: argparse.Namespace) -> str:
     scenarios = [scenario for scenario, _ in plan]
     peers = [p for p in PEERS.values() if any(p in able for _, able in plan)]
     load = Load(options.seconds, options.warmup, options.connections)
-    client = _describe_clients(scenarios)
+    client = describe_clients(scenarios)
     cores = choose_cores()
     requirements = [requirement for peer in peers for requirement in peer.requirements]
     packages = list(dict.fromkeys(name for s in scenarios for name in s.application.packages))
@@ -207,7 +207,7 @@ def run(options: argparse.Namespace) -> str:
     return report.write(RESULTS).read_text()
 
 
-def _describe_clients(scenarios: Sequence[Scenario]) -> str:
+def describe_clients(scenarios: Sequence[Scenario]) -> str:
     """Return what loads the servers in these scenarios, with the versions of foreign programs."""
     found = []
     if any(isinstance(scenario, Requests) for scenario in scenarios):
