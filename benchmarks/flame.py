@@ -5,7 +5,8 @@
     python benchmarks/flame.py django-sync-hello --peer django-daphne --seconds 20
 
 Writes benchmarks/results/flame-SCENARIO-PEER.svg, and prints the functions with the largest time of
-their own. What counts is who holds the interpreter's lock: a thread that waits is not at work. py-spy reads the memory of the server from outside: as root, or where
+their own. What counts is who holds the interpreter's lock: a thread that waits is not at work.
+py-spy reads the memory of the server from outside: as root, or where
 /proc/sys/kernel/yama/ptrace_scope is 0.
 """
 
