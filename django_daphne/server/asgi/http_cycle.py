@@ -43,12 +43,8 @@ _SMALL_PIECE: Final = 512
 _FAIR_SHARE: Final = 256 * 1024
 _COST_OF_A_PART: Final = 512  # in bytes: small parts take time, too
 
-_AWAITING_START: Final = ResponseState.AWAITING_START
-_AWAITING_BODY: Final = ResponseState.AWAITING_BODY
-_SENDING_BODY: Final = ResponseState.SENDING_BODY
-_AWAITING_TRAILERS: Final = ResponseState.AWAITING_TRAILERS
-_IGNORING_TRAILERS: Final = ResponseState.IGNORING_TRAILERS
-_COMPLETE: Final = ResponseState.COMPLETE
+_AWAITING_START, _AWAITING_BODY, _SENDING_BODY, *_LATER = ResponseState
+_AWAITING_TRAILERS, _IGNORING_TRAILERS, _COMPLETE = _LATER
 
 
 class ApplicationCycle:
@@ -227,20 +223,23 @@ class ApplicationCycle:
             if trailers:
                 self._trailers = True
             return
-        elif kind == messages.EARLY_HINT:
-            if self._head.http_version != "1.0":
-                headers = messages.early_hint_headers(message)
-                self._stream.send_informational(103, headers)
-        elif kind == messages.TRAILERS:
-            self._send_trailers(message)
-        elif kind == messages.PATHSEND:
-            await self._send_path(message)
         else:
-            await self._send_descriptor(message)
+            await self._send_other(kind, message)
         if self._sending_is_paused:
             await self._until_writable()
         elif self._state is _SENDING_BODY:
             await self._give_others_a_turn(len(message.get("body", b"")))
+
+    async def _send_other(self, kind: str, message: Message) -> None:
+        """Send what is neither the start nor bytes of the body."""
+        if kind == messages.TRAILERS:
+            self._send_trailers(message)
+        elif kind == messages.PATHSEND:
+            await self._send_path(message)
+        elif kind == messages.ZEROCOPYSEND:
+            await self._send_descriptor(message)
+        elif self._head.http_version != "1.0":
+            self._stream.send_informational(103, messages.early_hint_headers(message))
 
     async def _give_others_a_turn(self, size: int) -> None:
         """Suspend now and then: an endless body and a fast client would stop the loop otherwise."""

@@ -71,10 +71,9 @@ class HTTP11:
         self._body: BodyReader
         self._exchange: HTTP11Exchange | None = None
         self._reading = _HEAD
-        self._reading_is_paused = self._application_is_full = False
         self._discarded = 0  # bytes of a body whose request was answered
-        self._advancing = self._is_behind = False  # behind: requests wait for their turn
-        self._draining = self._eof = self.is_unusual = False
+        self._reading_is_paused = self._application_is_full = self._is_behind = False
+        self._advancing = self._draining = self._eof = self.is_unusual = False
         self._head_is_timed = True
         keep_alive = self._timeouts.keep_alive_timeout
         self._idleness = Idleness(self, context.clock.now, deadlines, keep_alive)
@@ -164,7 +163,7 @@ class HTTP11:
                     if wire.is_paused:
                         break  # the client takes the last answer first
                     if starts == _MAX_STARTS:
-                        self._is_behind = True
+                        self._is_behind = True  # requests wait for their turn
                         self._context.call_soon(self._advance)
                         break
                     starts += 1
