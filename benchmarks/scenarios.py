@@ -12,6 +12,7 @@ from kinds.base import APPS, Application, Scenario
 from kinds.echoes import Echoes
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
+from kinds.start import Start
 
 PREPARE_SECONDS = 60
 # The key of a session whose user is logged in.
@@ -162,10 +163,16 @@ def _django_scenarios() -> Iterator[Requests]:
         )
 
 
+_TRIVIAL = Requests(
+    "trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"
+)
+_DJANGO = {scenario.name: scenario for scenario in _django_scenarios()}
+_HELLO = _DJANGO["django-sync-hello"]
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Requests("trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"),
+        _TRIVIAL,
         Requests(
             "json1k",
             "GET, 1 KB of JSON",
@@ -237,6 +244,13 @@ SCENARIOS: dict[str, Scenario] = {
             8,
         ),
         Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
-        *_django_scenarios(),
+        *_DJANGO.values(),
+        Start("start", "from starting to the first answer", _TRIVIAL.application, _TRIVIAL),
+        Start(
+            "django-start",
+            "Django, startproject, from starting to the first answer",
+            _HELLO.application,
+            _HELLO,
+        ),
     )
 }
