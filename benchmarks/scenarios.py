@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kinds.base import APPS, Application, Scenario
 from kinds.echoes import Echoes
+from kinds.fixed_rate import FixedRate
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
 from kinds.start import Start
@@ -251,6 +252,15 @@ SCENARIOS: dict[str, Scenario] = {
             "Django, startproject, from starting to the first answer",
             _HELLO.application,
             _HELLO,
+        ),
+        *(
+            FixedRate(
+                f"{request.name}-latency",
+                f"{request.summary}, asked for at a fixed rate",
+                request.application,
+                request,
+            )
+            for request in (_TRIVIAL, _HELLO)
         ),
     )
 }

@@ -96,6 +96,13 @@ class Requests(Answers):
         """Return wrk."""
         return ("wrk",)
 
+    def encoded(self, port: int) -> bytes:
+        """Return the bytes of the request, which must be without a body."""
+        assert not self.upload
+        fields = (("Host", f"127.0.0.1:{port}"), *self.sent)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        return f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
+
     def _connect(self, port: int) -> http.client.HTTPConnection:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
         client.connect()
