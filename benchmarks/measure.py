@@ -7,8 +7,9 @@ BenchmarkError, and nothing is reported.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kinds.base import Sample, Scenario
@@ -31,7 +32,8 @@ class Run:
     """One server in one scenario, once.
 
     `variables` are those of the environment that the scenario has prepared; `python` is an
-    interpreter with uvloop, for clients too; `folder` is for files of this run only.
+    interpreter with uvloop, for clients too; `folder` is for files, of this run only once
+    `measure` has made it.
     """
 
     peer: Peer
@@ -59,12 +61,13 @@ class Run:
 
 
 def measure(run: Run) -> Sample:
-    """Return one sample.
+    """Return one sample, of a run that has a new folder in its own for itself.
 
     Raises BenchmarkError, with the name of the server and of the scenario, when the server does
     not start, answers wrongly, closes connections or lets requests fail.
     """
     try:
-        return run.scenario.measure(run)
+        with tempfile.TemporaryDirectory(prefix="run-", dir=run.folder) as folder:
+            return run.scenario.measure(replace(run, folder=Path(folder)))
     except (BenchmarkError, WrongAnswer, OSError) as error:
         raise BenchmarkError(f"{run.peer.name}, {run.scenario.name}: {error}") from error

@@ -23,13 +23,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import environment
 from goals import GOALS
 from kinds.base import Scenario
-from kinds.requests import HTTP2Requests, Requests
 from measure import Load, Run, measure
 from peers import OURS, PEERS, Peer
 from report import Report, Samples, describe_machine, now
@@ -132,14 +132,15 @@ def compare(plan: Plan, load: Load, repeats: int, *, python: Path, cores: Cores)
         of_peers = samples[scenario.name] = {peer.name: [] for peer in peers}
         with tempfile.TemporaryDirectory(prefix="benchmark-") as data:
             variables = _prepare(scenario, python, Path(data))
+            runs = [
+                Run(peer, scenario, load, variables, python, cores, Path(data)) for peer in peers
+            ]
+            calibrated = scenario.calibrate(runs)
             for turn in range(1, repeats + 1):
-                for peer in peers:
-                    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-                        sample = measure(
-                            Run(peer, scenario, load, variables, python, cores, Path(folder))
-                        )
-                    of_peers[peer.name].append(sample)
-                    progress = f"{scenario.name} {turn}/{repeats} {peer.name}: {sample}"
+                for run in runs:
+                    sample = measure(replace(run, scenario=calibrated))
+                    of_peers[run.peer.name].append(sample)
+                    progress = f"{scenario.name} {turn}/{repeats} {run.peer.name}: {sample}"
                     print(progress, file=sys.stderr, flush=True)
     return samples
 
@@ -209,10 +210,11 @@ def run(options: argparse.Namespace) -> str:
 
 def describe_clients(scenarios: Sequence[Scenario]) -> str:
     """Return what loads the servers in these scenarios, with the versions of foreign programs."""
+    programs = {program for scenario in scenarios for program in scenario.programs()}
     found = []
-    if any(isinstance(scenario, Requests) for scenario in scenarios):
+    if "wrk" in programs:
         found.append(f"{_version('wrk', '-v', 'wrk')} for HTTP/1.1")
-    if any(isinstance(scenario, HTTP2Requests) for scenario in scenarios):
+    if "h2load" in programs:
         found.append(f"{_version('h2load', '--version', 'nghttp2-client')} for HTTP/2")
     return ", ".join(found) or "this directory's own"
 

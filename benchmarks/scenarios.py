@@ -10,9 +10,10 @@ from pathlib import Path
 
 from kinds.base import APPS, Application, Scenario
 from kinds.echoes import Echoes
+from kinds.fixed_rate import FixedRate
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
-from kinds.start import Starts
+from kinds.start import Start
 
 PREPARE_SECONDS = 60
 # The key of a session whose user is logged in.
@@ -148,13 +149,6 @@ def _django_scenarios() -> Iterator[Requests]:
         headers=(("X-Frame-Options", "DENY"), ("Vary", "Cookie")),
         sent=(("Cookie", _COOKIES),),
     )
-    yield Starts(
-        "django-start",
-        "Django, startproject, from the start to the first answer of a sync view",
-        Project(),
-        b"Hello, world!",
-        path="/hello",
-    )
     style = (APPS / STYLE).read_bytes()
     for suffix, static, summary in (
         ("", "server", "by this server, by WhiteNoise's middleware under others"),
@@ -170,21 +164,21 @@ def _django_scenarios() -> Iterator[Requests]:
         )
 
 
+_TRIVIAL = Requests(
+    "trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"
+)
+_DJANGO = {scenario.name: scenario for scenario in _django_scenarios()}
+_HELLO = _DJANGO["django-sync-hello"]
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
-        Requests("trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"),
+        _TRIVIAL,
         Requests(
             "json1k",
             "GET, 1 KB of JSON",
             Application("json1k:app"),
             b'{"text": "' + b"x" * 1012 + b'"}',
-        ),
-        Starts(
-            "start",
-            "from the start to the first answer",
-            Application("trivial:app"),
-            b"Hello, world!",
         ),
         Requests(
             "upload",
@@ -251,6 +245,22 @@ SCENARIOS: dict[str, Scenario] = {
             8,
         ),
         Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
-        *_django_scenarios(),
+        *_DJANGO.values(),
+        Start("start", "from starting to the first answer", _TRIVIAL.application, _TRIVIAL),
+        Start(
+            "django-start",
+            "Django, startproject, from starting to the first answer",
+            _HELLO.application,
+            _HELLO,
+        ),
+        *(
+            FixedRate(
+                f"{request.name}-latency",
+                f"{request.summary}, asked for at a fixed rate",
+                request.application,
+                request,
+            )
+            for request in (_TRIVIAL, _HELLO)
+        ),
     )
 }

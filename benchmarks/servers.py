@@ -55,20 +55,34 @@ def pinned(core: int | str) -> list[str]:
     return ["taskset", "--cpu-list", str(core)]
 
 
+@contextlib.contextmanager
+def kept_to(core: int | str) -> Iterator[None]:
+    """Keep this thread to a core, and what it starts unless that is pinned itself."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _numbers(str(core)))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 @dataclass(frozen=True)
 class Server:
-    """A server that was started, as its client and as its operator see it."""
+    """A server that was started, as its client and as its operator see it.
+
+    `started` is the time of that by `time.perf_counter`.
+    """
 
     process: subprocess.Popen[bytes]
     scenario: Scenario
     port: int
     log: Path
+    started: float
 
-    def wait(self) -> None:
-        """Return once the server has answered rightly."""
+    def wait(self, pause: float = 0.05) -> None:
+        """Return once the server has answered rightly; ask anew after so many seconds."""
         deadline = time.monotonic() + START_SECONDS
         while True:
-            self.expect_running()
             try:
                 return self.check()
             except ConnectionRefusedError:
@@ -76,7 +90,7 @@ class Server:
                     raise BenchmarkError(
                         f"did not listen within {START_SECONDS:g} seconds{self._last_words()}"
                     ) from None
-                time.sleep(0.05)
+                self.expect_running(pause)
 
     def check(self) -> None:
         """Raise BenchmarkError for a wrong answer."""
@@ -92,25 +106,25 @@ class Server:
         ticks = sum(int(fields[11]) + int(fields[12]) for fields, _ in self._processes())
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def memory(self, *, shared_in_parts: bool = False) -> int:
-        """Return the bytes of memory of all processes of the server (the resident set size).
+    def memory(self) -> int:
+        """Return the bytes of memory of all processes of the server (the resident set size)."""
+        return self._bytes("status", "VmRSS")
 
-        What several processes share counts for each of them, or in parts.
-        """
-        name, key = ("smaps_rollup", "Pss") if shared_in_parts else ("status", "VmRSS")
-        size = 0
+    def proportional_memory(self) -> int:
+        """Return the same with each shared page divided among its users (proportional set size)."""
+        return self._bytes("smaps_rollup", "Pss")
+
+    def _bytes(self, file: str, field: str) -> int:
+        """Return what this field comes to in the file in /proc of each process."""
+        pattern, size = re.compile(rf"^{field}:\s*(\d+) kB$", re.MULTILINE), 0
         for _, folder in self._processes():
-            found = re.search(rf"^{key}:\s*(\d+) kB$", (folder / name).read_text(), re.MULTILINE)
+            found = pattern.search((folder / file).read_text())
             size += int(found[1]) * 1024 if found else 0
         return size
 
-    def count_processes(self) -> int:
-        """Return how many processes the server consists of."""
-        return sum(1 for _ in self._processes())
-
-    def count_threads(self) -> int:
-        """Return how many threads all of them have."""
-        return sum(int(fields[17]) for fields, _ in self._processes())
+    def threads(self) -> list[int]:
+        """Return the number of threads of each process."""
+        return [int(fields[17]) for fields, _ in self._processes()]
 
     def _processes(self) -> Iterator[tuple[list[str], Path]]:
         """Return the numbers of "stat", from the state on, and the folder of each process."""
@@ -122,9 +136,9 @@ class Server:
                 if int(fields[3]) == self.process.pid:
                     yield fields, status.parent
 
-    def expect_running(self) -> None:
-        """Raise when the server has ended."""
-        if _ended(self.process, 0):
+    def expect_running(self, seconds: float = 0) -> None:
+        """Raise when the server has ended, or ends within so many seconds."""
+        if _ended(self.process, seconds):
             raise BenchmarkError(f"the server ended by itself{self._last_words()}")
 
     def _last_words(self) -> str:
@@ -163,6 +177,7 @@ def running(
         **peer.variables(),
     }
     with log.open("wb") as output:
+        started = time.perf_counter()
         process = subprocess.Popen(
             [*pinned(core), *command],
             cwd=APPS,
@@ -173,7 +188,7 @@ def running(
             start_new_session=True,
         )
     try:
-        yield Server(process, scenario, port, log)
+        yield Server(process, scenario, port, log, started)
     finally:
         _stop(process)
 
@@ -204,12 +219,16 @@ def _ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
 def _siblings(core: int) -> set[int]:
     """Return the cores that share a physical core with this one, itself included."""
     path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
-    siblings = {core}
-    if path.is_file():
-        for part in path.read_text().strip().split(","):
-            first, _, last = part.partition("-")
-            siblings.update(range(int(first), int(last or first) + 1))
-    return siblings
+    return {core} | (_numbers(path.read_text().strip()) if path.is_file() else set())
+
+
+def _numbers(cores: str) -> set[int]:
+    """Return the numbers of cores in a list as the kernel and taskset write it: "0,2-3"."""
+    numbers: set[int] = set()
+    for part in cores.split(","):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return numbers
 
 
 def _free_port() -> int:

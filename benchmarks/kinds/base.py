@@ -121,6 +121,17 @@ class Scenario(ABC):
         Raises WrongAnswer, ConnectionRefusedError while nobody listens, and other OSErrors.
         """
 
+    def programs(self) -> tuple[str, ...]:
+        """Return the foreign programs that load the server."""
+        return ()
+
+    def calibrate(self, runs: Sequence[Run]) -> Scenario:
+        """Do what comes once, before the rounds; return the scenario to measure in them.
+
+        `runs` has one run of each server that takes part. Raises BenchmarkError.
+        """
+        return self
+
     @abstractmethod
     def measure(self, run: Run) -> Sample:
         """Return the sample of one run of one server.

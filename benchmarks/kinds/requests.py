@@ -72,12 +72,16 @@ class Requests(Answers):
     connections: int | None = None
 
     def check(self, port: int) -> None:
-        """Send the request twice on one connection.
+        """Send the request twice on one connection."""
+        self.ask(port, times=2)
+
+    def ask(self, port: int, times: int) -> None:
+        """Send the request so many times on one connection. Raises what `check` does.
 
         A server that closed the connection would be measured at connecting, not at answering.
         """
         with contextlib.closing(self._connect(port)) as client:
-            for _ in range(2):
+            for _ in range(times):
                 try:
                     body = b"x" * self.upload or None
                     client.request(self.method, self.path, body, dict(self.sent))
@@ -87,6 +91,17 @@ class Requests(Answers):
                     raise WrongAnswer(f"no answer: {error!r}") from error
                 if response.will_close:
                     raise WrongAnswer("the connection was not kept alive")
+
+    def programs(self) -> tuple[str, ...]:
+        """Return wrk."""
+        return ("wrk",)
+
+    def encoded(self, port: int) -> bytes:
+        """Return the bytes of the request, which must be without a body."""
+        assert not self.upload
+        fields = (("Host", f"127.0.0.1:{port}"), *self.sent)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        return f"{self.method} {self.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii")
 
     def _connect(self, port: int) -> http.client.HTTPConnection:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
@@ -172,6 +187,10 @@ class HTTP2Requests(Answers):
         with contextlib.closing(HTTP2Client(port)) as client:
             self._compare(client.get(self.path))
             self._compare(client.get(self.path))
+
+    def programs(self) -> tuple[str, ...]:
+        """Return h2load."""
+        return ("h2load",)
 
     def command(
         self, port: int, connections: int, seconds: int, *, python: Path, folder: Path

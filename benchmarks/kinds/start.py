@@ -1,84 +1,105 @@
-"""How long a server takes from its start to its first answer, and what it has in memory then."""
+"""How long a server takes to its first answer, and what it is when it rests after that."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from servers import START_SECONDS, BenchmarkError
-from websocket_client import WrongAnswer
+from measure import Run, measure
+from servers import BenchmarkError, Server, kept_to
 
-from .base import Column, Sample
+from .base import Column, Sample, Scenario
 from .requests import Requests
 
-if TYPE_CHECKING:
-    from measure import Run
-
-# Seconds between two attempts, which the client makes on a core of its own.
-ATTEMPT_SECONDS = 0.002
-# Until the server has done what it does behind its first answer.
-SETTLE_SECONDS = 0.5
+# Between two attempts to connect, in seconds: 2 ms. An attempt takes a tenth of a millisecond of
+# the client's core and nothing of the server's.
+PAUSE = 0.002
+# A server rests when it has used no processor time for so long.
+REST_SECONDS = 0.3
+# And this is how long it may take to that.
+SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Start(Sample):
-    """Hold what a start took.
+class Beginning(Sample):
+    """Hold what a server took to its first answer, and what it is afterwards.
 
-    `milliseconds` pass from the start of the process to the end of the first right answer;
-    `processor_time` is that of all its processes until then, in milliseconds. `memory` is what they
-    have afterwards, in MiB: each page counts in parts where several processes share it (PSS).
+    `answered` and `busy`, its processor time until then, are in milliseconds; `busy` is counted by
+    the kernel in steps of 10. In MiB: `memory` has shared pages divided among those who have them
+    (PSS), `resident` has them once for each process (RSS).
     """
 
-    FIGURE = Column("ms to answer", "milliseconds")
+    FIGURE = Column("ms", "answered", "{:,.0f}")
     LARGER_IS_BETTER = False
     DETAILS = (
-        Column("busy ms", "processor_time", compared=True),
+        Column("ms busy", "busy", compared=True),
         Column("MiB", "memory", "{:.1f}", compared=True),
+        Column("MiB resident", "resident", "{:.1f}"),
         Column("processes", "processes"),
         Column("threads", "threads"),
     )
     LEGEND = (
-        '"ms to answer" is the time from the start of the process to its first right answer, '
-        '"busy ms" the processor time until then; "MiB" is the memory of all processes at rest '
-        "after it (proportional set size)."
+        '"ms" is the time from starting the server to the end of its first right answer, "ms busy" '
+        'its processor time until then; "MiB" is the memory of all its processes when it rests '
+        "afterwards, with what processes share divided among them (proportional set size), "
+        '"MiB resident" the sum of their resident sets, which counts it for each.'
     )
 
-    milliseconds: float
-    processor_time: float
+    answered: float
+    busy: float
     memory: float
+    resident: float
     processes: int
     threads: int
 
 
-class Starts(Requests):
-    """A server that is started, and asked until it answers."""
+@dataclass(frozen=True)
+class Start(Scenario):
+    """A server that is started, asked once and left alone.
 
-    def measure(self, run: Run) -> Start:
-        """Start the server twice; the first time leaves the byte-code of modules behind."""
-        with run.server() as server:
+    Memory is compared by the proportional set size, because resident sets count a page that a
+    server shares with its worker for both. Libraries that other programs have loaded too count for
+    less by that, for all servers alike.
+    """
+
+    request: Requests
+
+    def check(self, port: int) -> None:
+        """Send the request once."""
+        self.request.ask(port, times=1)
+
+    def calibrate(self, runs: Sequence[Run]) -> Start:
+        """Start each server once, so that its byte-code is compiled and its files are cached."""
+        for run in runs:
+            measure(run)
+        return self
+
+    def measure(self, run: Run) -> Beginning:
+        """Start the server, wait for its first answer, and look at it when it rests."""
+        with kept_to(run.cores.client), run.server(wait=False) as server:
+            server.wait(PAUSE)
+            answered = time.perf_counter() - server.started
+            busy = server.processor_seconds()
+            _rest(server)
+            threads = server.threads()
+            memory, resident = server.proportional_memory(), server.memory()
             server.check()
-        began = time.perf_counter()
-        with run.server(wait=False) as server:
-            while True:
-                try:
-                    self.check(server.port)
-                    break
-                except ConnectionRefusedError:
-                    server.expect_running()
-                    if time.perf_counter() - began > START_SECONDS:
-                        raise BenchmarkError("did not answer in time") from None
-                    time.sleep(ATTEMPT_SECONDS)
-                except WrongAnswer as error:
-                    raise BenchmarkError(f"wrong first answer: {error}") from error
-            took, busy = time.perf_counter() - began, server.processor_seconds()
-            time.sleep(SETTLE_SECONDS)
-            sample = Start(
-                milliseconds=took * 1e3,
-                processor_time=busy * 1e3,
-                memory=server.memory(shared_in_parts=True) / 1024**2,
-                processes=server.count_processes(),
-                threads=server.count_threads(),
-            )
-            server.check()
-            return sample
+        return Beginning(
+            answered=answered * 1e3,
+            busy=busy * 1e3,
+            memory=memory / 1024**2,
+            resident=resident / 1024**2,
+            processes=len(threads),
+            threads=sum(threads),
+        )
+
+
+def _rest(server: Server) -> None:
+    """Wait until the server uses no processor time."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    busy = -1.0
+    while busy != (busy := server.processor_seconds()):
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"did not come to rest within {SETTLE_SECONDS:g} seconds")
+        server.expect_running(REST_SECONDS)
