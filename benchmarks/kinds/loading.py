@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from servers import BenchmarkError, Server, pinned
 
@@ -38,7 +38,7 @@ class Speed(Sample):
     """
 
     FIGURE = Column("answers/s", "rate")
-    DETAILS = (
+    DETAILS: ClassVar[tuple[Column, ...]] = (
         Column("p50 ms", "p50", "{:.2f}"),
         Column("p99 ms", "p99", "{:.2f}"),
         Column("us", "processor_time", "{:.1f}", compared=True),

@@ -13,4 +13,7 @@ urlpatterns = [
     path("page", views.page),
     path("async-hello", views.async_hello),
     path("async-books", views.async_books),
+    path("events", views.events),
+    path("begin", views.begin),
+    path("end", views.end),
 ]
