@@ -51,11 +51,11 @@ def percentiles(seconds: Sequence[float]) -> Counts:
     return {"p50": ordered[size // 2] * 1e6, "p99": ordered[size * 99 // 100] * 1e6}
 
 
-def wait_for_go() -> None:
-    """Say that all is open, and wait for a line on standard input."""
-    print("open", flush=True)
+def wait_after(word: str) -> None:
+    """Say how far this program is, "open" or "loaded", and wait for a line on standard input."""
+    print(word, flush=True)
     if not sys.stdin.readline():
-        raise WrongAnswer("nobody said that the load may begin")
+        raise WrongAnswer(f'nobody said how to go on after "{word}"')
 
 
 def main(
@@ -66,7 +66,7 @@ def main(
     """Load as the command line says, print the counts and return the exit status.
 
     `numbers` are the options beside the port: a name, a default and a text. `load` gets them all,
-    and `ready`, which it is to call when all is open.
+    and `pause`, which it is to call when all is open, and when what is counted is over.
     """
     import uvloop  # What checks an answer has no need of it.
 
@@ -79,7 +79,7 @@ def main(
             f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)"
         )
     try:
-        counts = uvloop.run(load(**vars(parser.parse_args()), ready=wait_for_go))
+        counts = uvloop.run(load(**vars(parser.parse_args()), pause=wait_after))
     except (WrongAnswer, OSError) as error:
         print(error, file=sys.stderr)
         return 1

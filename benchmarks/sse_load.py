@@ -3,7 +3,8 @@
 
     python benchmarks/sse_load.py --port 8000 --clients 1000 --seconds 4
 
-Says "open" when every stream is open, waits for a line, and has the application begin to publish.
+Says "open" when every stream is, waits for a line, and has the application begin to publish. Says
+"loaded" when all streams have ended, and waits for a line again.
 The first stream to hear an event says what its bytes are, once number, time and padding are right;
 all others must hear the same bytes. In the end each must have heard as many as were published.
 
@@ -24,7 +25,7 @@ from crowd import Counts, main, open_all, percentiles, within
 from websocket_client import ANSWER_SECONDS, WrongAnswer
 
 # What the last events and the end of all streams may take.
-LAST_SECONDS = 30.0
+LAST_SECONDS = 10.0
 # The longest head of an answer, and the longest line before a chunk.
 HEAD_SIZE = 8192
 LINE_SIZE = 64
@@ -185,7 +186,7 @@ async def ask(port: int, path: str) -> int:
 
 
 async def load(
-    port: int, clients: int, seconds: float, ready: Callable[[], None], root: str = "/"
+    port: int, clients: int, seconds: float, pause: Callable[[str], None], root: str = "/"
 ) -> Counts:
     """Return counts of events, and times in microseconds. Raises WrongAnswer, OSError."""
     published = Published()
@@ -198,7 +199,7 @@ async def load(
         return stream
 
     streams = await open_all([partial(open_one) for _ in range(clients)])
-    ready()
+    pause("open")
     began, busy = time.perf_counter(), time.process_time()
     if (found := await ask(port, f"{root}begin")) != clients:
         raise WrongAnswer(f"the application has {found} streams open, not {clients}")
@@ -210,6 +211,7 @@ async def load(
     count = await ask(port, f"{root}end")
     await within(LAST_SECONDS, ended, "its end")
     took, busy = time.perf_counter() - began, time.process_time() - busy
+    pause("loaded")
     if lost := [stream.heard for stream in streams if stream.heard != count]:
         raise WrongAnswer(f"{len(lost)} streams heard another number of events than {count}")
     return {

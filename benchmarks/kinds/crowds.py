@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-import select
-import subprocess
-import time
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import sse_load
-from servers import BenchmarkError, Server, pinned
+from websocket_client import Client
 
 from .base import HERE, Column, Scenario
-from .idle import SPARE_DESCRIPTORS, raise_limit
-from .loading import CLIENT_GRACE_SECONDS, Speed
+from .loading import Speed
+from .talking import load, need_connections
 
 if TYPE_CHECKING:
     from measure import Run
 
-# What opening all connections may take.
-OPEN_SECONDS = 75.0
+# How long a check publishes.
 CHECK_SECONDS = 0.05
 
 
@@ -69,48 +62,16 @@ class Crowd(Scenario):
 
     def measure(self, run: Run) -> Deliveries:
         """Let all clients come, look at the memory, and load; after a warm-up of its own."""
-        needed = self.clients + SPARE_DESCRIPTORS
-        if raise_limit(needed) < needed:
-            raise BenchmarkError(f"needs {needed} open files, more than the hard limit")
+        need_connections(self.clients)
+        options = {"clients": self.clients, **self.options()}
         with run.server() as server:
-            # The memory of the first clients counts: later ones find what these have left.
             before = server.memory()
-            memory = 0.0
-            for seconds in filter(None, (run.load.warmup, run.load.seconds)):
-                sample, after = self._load(run, server, seconds)
-                memory = memory or (after - before) / self.clients / 1024
+            lengths = [seconds for seconds in (run.load.warmup, run.load.seconds) if seconds]
+            counted = [load(run, server, self.loader, seconds, options) for seconds in lengths]
             server.check()
-        return Deliveries(**sample, memory=memory)
-
-    def _load(self, run: Run, server: Server, seconds: int) -> tuple[dict[str, Any], int]:
-        """Return what a load has found, and the server's memory just before it."""
-        options = {
-            "port": server.port,
-            "clients": self.clients,
-            "seconds": seconds,
-            **self.options(),
-        }
-        words = [f"--{name}={value}" for name, value in options.items()]
-        with _talking_to(
-            [*pinned(run.cores.client), str(run.python), str(self.loader), *words]
-        ) as client:
-            client.expect("open", OPEN_SECONDS)
-            memory, busy = server.memory(), server.processor_seconds()
-            client.say()
-            counts = json.loads(client.line(seconds + CLIENT_GRACE_SECONDS))
-            busy = server.processor_seconds() - busy
-        server.expect_running()
-        if not counts["answers"]:
-            raise BenchmarkError("nothing was delivered")
-        elapsed = counts["microseconds"] / 1e6
-        return {
-            "rate": counts["answers"] / elapsed,
-            "p50": counts["p50"] / 1e3,
-            "p99": counts["p99"] / 1e3,
-            "answers": counts["answers"],
-            "server_core": busy / elapsed,
-            "client_core": counts["busy"] / counts["microseconds"],
-        }, memory
+        # The first clients count: later ones are given the memory that these have left.
+        memory = (counted[0].memory - before) / self.clients / 1024
+        return Deliveries(**counted[-1].speed(), memory=memory)
 
 
 @dataclass(frozen=True)
@@ -126,7 +87,7 @@ class Events(Crowd):
 
     def check(self, port: int) -> None:
         """Let two clients hear some events."""
-        asyncio.run(sse_load.load(port, 2, CHECK_SECONDS, lambda: None, self.root))
+        asyncio.run(sse_load.load(port, 2, CHECK_SECONDS, lambda word: None, self.root))
 
     def options(self) -> dict[str, object]:
         """Return where the streams are."""
@@ -134,47 +95,25 @@ class Events(Crowd):
 
 
 @dataclass(frozen=True)
-class _Client:
-    """A loader that was started, and what it says, a line at a time."""
+class Groups(Crowd):
+    """Messages over WebSockets of `size` bytes, that one says and all in its group hear.
 
-    process: subprocess.Popen[bytes]
-    output: IO[bytes]
+    The next is said when all have heard this one.
+    """
 
-    def line(self, seconds: float) -> str:
-        """Return its next line. Raises BenchmarkError when it says none, or too late."""
-        deadline, line = time.monotonic() + seconds, b""
-        while not line.endswith(b"\n"):
-            left = max(deadline - time.monotonic(), 0)
-            if not select.select([self.output], [], [], left)[0]:
-                raise BenchmarkError(f"the client said nothing for {seconds:g} seconds")
-            if not (piece := self.output.read(4096)):
-                raise BenchmarkError(f"the client failed: {self._complaint()}")
-            line += piece
-        return line.decode()
+    loader = HERE / "group_load.py"
 
-    def expect(self, word: str, seconds: float) -> None:
-        """Wait until it says just this."""
-        if (line := self.line(seconds).strip()) != word:
-            raise BenchmarkError(f"the client said {line!r}")
+    size: int
 
-    def say(self) -> None:
-        """Tell it to go on."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+    def check(self, port: int) -> None:
+        """Let two hear what the first says."""
+        speaker, listener = (Client(port, 0, self.size) for _ in range(2))
+        for _ in range(2):
+            speaker.echo()
+            listener.hear()
+        speaker.close()
+        listener.close()
 
-    def _complaint(self) -> str:
-        assert self.process.stderr is not None
-        return self.process.stderr.read().decode(errors="replace").strip()
-
-
-@contextlib.contextmanager
-def _talking_to(command: list[str]) -> Iterator[_Client]:
-    """Start a loader, and end it afterwards if it has not ended."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:
-        assert process.stdout is not None
-        try:
-            yield _Client(process, process.stdout)
-        finally:
-            process.kill()
+    def options(self) -> dict[str, object]:
+        """Return the size of the messages."""
+        return {"size": self.size}
