@@ -30,7 +30,8 @@ class Peer:
     `distributions` are the packages whose versions belong in a report, the server first.
     `handler` is the value of `DJANGO_HANDLER` for a Django project; without one the project does
     not have our app. `only_django` leaves the other scenarios out. `from_checkout` is for modules
-    that are nowhere else.
+    that are nowhere else. `patience` are arguments that let connections stay open for a minute
+    between two requests.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Peer:
     handler: str = ""
     only_django: bool = False
     from_checkout: bool = False
+    patience: tuple[str, ...] = ()
 
     def application(self, scenario: Scenario) -> str | None:
         """Return the application of a scenario that this server serves, or None."""
@@ -59,22 +61,27 @@ class Peer:
     def command(
         self,
         python: Path,
-        transport: Transport,
+        scenario: Scenario,
         application: str,
         port: int,
         prepared: Mapping[str, str],
     ) -> list[str]:
         """Return the argument list that serves `application` on 127.0.0.1:`port`."""
         values = {**prepared, "port": str(port), "application": application}
-        return [str(python), *(part.format_map(values) for part in self.arguments[transport])]
+        return [str(python), *(part.format_map(values) for part in self._words(scenario))]
 
-    def shown(self, transport: Transport) -> str:
+    def shown(self, scenario: Scenario) -> str:
         """Return the command for a reader, with its placeholders in capitals."""
         values = {name: name for name in CERTIFICATE_FILES}
         values |= {"port": "PORT", "application": "MODULE:APP"}
-        shown = (part.format_map(values) for part in self.arguments[transport])
+        shown = (part.format_map(values) for part in self._words(scenario))
         command = " ".join(("python", *shown))
         return f"{command} (Django with DJANGO_HANDLER {self.handler})" if self.handler else command
+
+    def _words(self, scenario: Scenario) -> tuple[str, ...]:
+        """Return what follows the interpreter in a scenario."""
+        words = self.arguments[scenario.transport]
+        return (*words, *self.patience) if scenario.patient else words
 
 
 def _peer(
@@ -91,6 +98,7 @@ def _peer(
     handler: str = "",
     only_django: bool = False,
     from_checkout: bool = False,
+    patience: str = "",
 ) -> Peer:
     """Return the peer that these words, separated by spaces, describe; named like its package.
 
@@ -110,6 +118,7 @@ def _peer(
         handler=handler,
         only_django=only_django,
         from_checkout=from_checkout,
+        patience=tuple(patience.split()),
     )
 
 
@@ -156,6 +165,7 @@ PEERS = {
             tls=_CERTFILE,
             http2=_CERTFILE,
             handler="threaded",
+            patience="--keep-alive-timeout 60",
         ),
         _peer(
             f"{OURS}-stock",
@@ -172,6 +182,7 @@ PEERS = {
             "uvicorn uvloop httptools websockets",
             "uvloop httptools websockets",
             tls=_SSL_CERTFILE,
+            patience="--timeout-keep-alive 60",
         ),
         _peer(
             "uvicorn-zttp",
@@ -181,6 +192,7 @@ PEERS = {
             package="uvicorn",
             tls=_SSL_CERTFILE,
             http2=f"--http2 {_SSL_CERTFILE}",
+            patience="--timeout-keep-alive 60",
         ),
         _peer(
             "daphne",
@@ -199,6 +211,7 @@ PEERS = {
             "uvloop h11 h2",
             tls=_CERTFILE,
             http2=_CERTFILE,
+            patience="--keep-alive 60",
         ),
         _peer(
             "gunicorn",
@@ -210,6 +223,7 @@ PEERS = {
             "uvloop gunicorn_h1c h2",
             tls=_CERTFILE,
             http2=f"{_CERTFILE} --http-protocols h2,h1",
+            patience="--keep-alive 60",
         ),
         _peer(
             "granian",
@@ -219,6 +233,7 @@ PEERS = {
             "uvloop",
             tls=_SSL_CERTIFICATE,
             http2=_SSL_CERTIFICATE,
+            patience="--http1-header-read-timeout 60000",
         ),
         _peer(
             "gunicorn-gthread",

@@ -128,7 +128,7 @@ class Report:
     def _commands(self, peer: Peer) -> list[str]:
         """Return the commands by which a server was started in these scenarios."""
         served = (scenario for scenario in self.scenarios if peer.application(scenario))
-        return list(dict.fromkeys(peer.shown(scenario.transport) for scenario in served))
+        return list(dict.fromkeys(peer.shown(scenario) for scenario in served))
 
     def _table(self, scenario: str) -> list[str]:
         """Return the lines of the table of one scenario."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, ClassVar
 
 from .base import HERE, Column, Sample, Scenario
+from .loading import SERVER_BUSY
 from .requests import Requests
 from .talking import load, need_connections
 
@@ -22,6 +25,8 @@ class Growth(Sample):
 
     Of each the processor time of the server for an answer, in microseconds (`us_...`), the answers
     a second (`rate_...`) and the 99th percentile of their times in milliseconds (`p99_...`).
+    `server_core` and `client_core` are the parts of their cores (0 to 1) that they kept busy with
+    the most connections.
     """
 
     FIGURE = Column("us at 10,000", "us_10000", "{:.1f}")
@@ -31,10 +36,14 @@ class Growth(Sample):
         *(Column(f"us at {count:,}", f"us_{count}", "{:.1f}") for count in POINTS[:-1]),
         *(Column(f"answers/s at {count:,}", f"rate_{count}") for count in POINTS),
         *(Column(f"p99 ms at {count:,}", f"p99_{count}", "{:.2f}") for count in POINTS),
+        Column("core", "server_core", "{:.0%}"),
+        Column("client", "client_core", "{:.0%}"),
     )
     LEGEND = (
         '"us at" is the processor time of the server for an answer, in microseconds, with so many '
-        'connections open; "growth" is what it is with 10,000 over what it is with 10.'
+        'connections open; "growth" is what it is with 10,000 over what it is with 10; '
+        '"core" and "client" are the parts of their cores that server and client kept busy with '
+        "10,000."
     )
 
     us_10: float
@@ -49,11 +58,21 @@ class Growth(Sample):
     p99_100: float
     p99_1000: float
     p99_10000: float
+    server_core: float
+    client_core: float
 
     @property
     def growth(self) -> float:
         """Return how many times the processor time of few connections many take."""
         return self.us_10000 / self.us_10
+
+    @classmethod
+    def notes(cls, name: str, samples: Sequence[Sample]) -> list[str]:
+        """Return whether answers a second, and their times, are those of a disturbed machine."""
+        sides = ("server_core", "client_core")
+        if max(median(getattr(s, side) for s in samples) for side in sides) >= SERVER_BUSY:
+            return []
+        return [f"Neither {name} nor the client had its whole core: only us can be compared."]
 
 
 @dataclass(frozen=True)
@@ -84,4 +103,5 @@ class Growing(Scenario):
                 values[f"rate_{count}"] = found.answers / found.elapsed
                 values[f"p99_{count}"] = found.p99
             server.check()
-        return Growth(**values)
+        cores = (found.busy / found.elapsed, found.client_busy / found.elapsed)
+        return Growth(**values, server_core=cores[0], client_core=cores[1])
