@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinds.base import APPS, Application, Scenario
+from kinds.crowds import Events, Groups
 from kinds.echoes import Echoes
 from kinds.fixed_rate import FixedRate
+from kinds.growth import Growing
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
 from kinds.start import Start
@@ -60,6 +62,21 @@ class Project(Application):
             check=True,
         )
         return variables
+
+
+@dataclass(frozen=True)
+class Rooms(Application):
+    """The Django project in apps/rooms, with Channels."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return Django and Channels."""
+        return ("django", "channels")
+
+    @property
+    def is_django(self) -> bool:
+        """Return True."""
+        return True
 
 
 # The stacks of the project's settings, and the distributions that each needs.
@@ -261,6 +278,27 @@ SCENARIOS: dict[str, Scenario] = {
                 request,
             )
             for request in (_TRIVIAL, _HELLO)
+        ),
+        Events("sse", "Server-Sent Events, each to 1,000 clients", Application("sse:app"), 1000),
+        Events(
+            "django-sse",
+            "Django, Server-Sent Events by an async view, each to 1,000 clients",
+            Project(wsgi=""),
+            1000,
+        ),
+        Groups(
+            "channels-group",
+            "Channels, 64 bytes by one of 500 WebSockets in a group, to all of them",
+            Rooms("rooms.asgi:application"),
+            500,
+            64,
+        ),
+        Growing(
+            "growth",
+            "GET, 13 bytes of text, 8 under way, with 10 to 10,000 connections open",
+            Application("trivial:app"),
+            b"Hello, world!",
+            8,
         ),
     )
 }

@@ -134,8 +134,13 @@ class Client:
     def echo(self) -> None:
         """Say the next message, and expect its echo."""
         messages, index = self._messages, self._index
-        self._index = (index + 1) % messages.count
         self._sock.sendall(messages.sent[index * messages.sent_size :][: messages.sent_size])
+        self.hear()
+
+    def hear(self) -> None:
+        """Expect the next message, whoever says it."""
+        messages, index = self._messages, self._index
+        self._index = (index + 1) % messages.count
         self._expect(messages.heard[index * messages.heard_size :][: messages.heard_size])
 
     def close(self) -> None:

@@ -21,13 +21,11 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
+import crowd
 import uvloop
 from websocket_client import CLOSE, CLOSED, PING, Handshake, Messages, WrongAnswer, take_ping
 
-# Connections that are opened at the same time; fewer than any server lets wait.
-OPENING = 32
-# What opening them all, and what the last echoes, may take.
-OPEN_SECONDS = 60.0
+# What the last echoes may take.
 LAST_SECONDS = 10.0
 
 
@@ -62,18 +60,12 @@ class Opening(asyncio.Protocol):
 async def open_all(port: int, count: int) -> list[asyncio.Transport]:
     """Return the transports of so many open WebSockets. Raises WrongAnswer, OSError."""
     loop = asyncio.get_running_loop()
-    gate = asyncio.Semaphore(OPENING)
 
     async def open_one() -> asyncio.Transport:
-        async with gate:
-            _, protocol = await loop.create_connection(lambda: Opening(port), "127.0.0.1", port)
-            return await protocol.opened
+        _, protocol = await loop.create_connection(lambda: Opening(port), "127.0.0.1", port)
+        return await protocol.opened
 
-    try:
-        async with asyncio.timeout(OPEN_SECONDS):
-            return list(await asyncio.gather(*(open_one() for _ in range(count))))
-    except TimeoutError:
-        raise WrongAnswer(f"no {count} open within {OPEN_SECONDS:g} seconds") from None
+    return await crowd.open_all([open_one] * count)
 
 
 class Echo(asyncio.Protocol):

@@ -1,0 +1,1 @@
+"""A Django project with Channels, in which all WebSockets are one group."""

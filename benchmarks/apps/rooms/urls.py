@@ -1,0 +1,5 @@
+"""No views: only WebSockets are asked for."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []
