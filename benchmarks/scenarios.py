@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinds.base import APPS, Application, Scenario
+from kinds.crowds import Events
 from kinds.echoes import Echoes
 from kinds.idle import Idle
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
@@ -251,6 +252,13 @@ SCENARIOS: dict[str, Scenario] = {
             8,
         ),
         Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
+        Events("sse", "Server-Sent Events, each to 1,000 clients", Application("sse:app"), 1000),
+        Events(
+            "django-sse",
+            "Django, Server-Sent Events by an async view, each to 1,000 clients",
+            Project(wsgi=""),
+            1000,
+        ),
         *_django_scenarios(),
     )
 }

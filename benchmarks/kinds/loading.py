@@ -39,7 +39,7 @@ class Speed(Sample):
     """
 
     FIGURE = Column("answers/s", "rate")
-    DETAILS = (
+    DETAILS: ClassVar[tuple[Column, ...]] = (
         Column("p50 ms", "p50", "{:.2f}"),
         Column("p99 ms", "p99", "{:.2f}"),
         Column("us", "processor_time", "{:.1f}", compared=True),

@@ -16,4 +16,7 @@ urlpatterns = [
     path("async-books", views.async_books),
     path("books", views.books),
     path("login", LoginView.as_view(template_name="library/login.html")),
+    path("events", views.events),
+    path("begin", views.begin),
+    path("end", views.end),
 ]
