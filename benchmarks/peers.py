@@ -32,7 +32,8 @@ class Peer:
     `handler` is the value of `DJANGO_HANDLER` for a Django project; without one the project does
     not have our app. `only_django` leaves the other scenarios out. `from_checkout` is for modules
     that are nowhere else. `leaves_out` has patterns of scenarios in which the server fails, with
-    the reason that the report gives.
+    the reason that the report gives. `patience` are arguments that let connections stay open for a
+    minute between two requests.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Peer:
     only_django: bool = False
     from_checkout: bool = False
     leaves_out: Mapping[str, str] = field(default_factory=dict)
+    patience: tuple[str, ...] = ()
 
     def reason_to_leave_out(self, scenario: Scenario) -> str | None:
         """Return why this server, which has what it takes, cannot serve a scenario; or None."""
@@ -67,22 +69,27 @@ class Peer:
     def command(
         self,
         python: Path,
-        transport: Transport,
+        scenario: Scenario,
         application: str,
         port: int,
         prepared: Mapping[str, str],
     ) -> list[str]:
         """Return the argument list that serves `application` on 127.0.0.1:`port`."""
         values = {**prepared, "port": str(port), "application": application}
-        return [str(python), *(part.format_map(values) for part in self.arguments[transport])]
+        return [str(python), *(part.format_map(values) for part in self._words(scenario))]
 
-    def shown(self, transport: Transport) -> str:
+    def shown(self, scenario: Scenario) -> str:
         """Return the command for a reader, with its placeholders in capitals."""
         values = {name: name for name in CERTIFICATE_FILES}
         values |= {"port": "PORT", "application": "MODULE:APP"}
-        shown = (part.format_map(values) for part in self.arguments[transport])
+        shown = (part.format_map(values) for part in self._words(scenario))
         command = " ".join(("python", *shown))
         return f"{command} (Django with DJANGO_HANDLER {self.handler})" if self.handler else command
+
+    def _words(self, scenario: Scenario) -> tuple[str, ...]:
+        """Return what follows the interpreter in a scenario."""
+        words = self.arguments[scenario.transport]
+        return (*words, *self.patience) if scenario.patient else words
 
 
 def _peer(
@@ -100,6 +107,7 @@ def _peer(
     only_django: bool = False,
     from_checkout: bool = False,
     leaves_out: Mapping[str, str] | None = None,
+    patience: str = "",
 ) -> Peer:
     """Return the peer that these words, separated by spaces, describe; named like its package.
 
@@ -120,6 +128,7 @@ def _peer(
         only_django=only_django,
         from_checkout=from_checkout,
         leaves_out=leaves_out or {},
+        patience=tuple(patience.split()),
     )
 
 
@@ -166,6 +175,7 @@ PEERS = {
             tls=_CERTFILE,
             http2=_CERTFILE,
             handler="threaded",
+            patience="--keep-alive-timeout 60",
         ),
         _peer(
             f"{OURS}-stock",
@@ -182,6 +192,7 @@ PEERS = {
             "uvicorn uvloop httptools websockets",
             "uvloop httptools websockets",
             tls=_SSL_CERTFILE,
+            patience="--timeout-keep-alive 60",
         ),
         _peer(
             "uvicorn-zttp",
@@ -191,6 +202,7 @@ PEERS = {
             package="uvicorn",
             tls=_SSL_CERTFILE,
             http2=f"--http2 {_SSL_CERTFILE}",
+            patience="--timeout-keep-alive 60",
         ),
         _peer(
             "daphne",
@@ -209,6 +221,7 @@ PEERS = {
             "uvloop h11 h2",
             tls=_CERTFILE,
             http2=_CERTFILE,
+            patience="--keep-alive 60",
         ),
         _peer(
             "gunicorn",
@@ -220,6 +233,7 @@ PEERS = {
             "uvloop gunicorn_h1c h2",
             tls=_CERTFILE,
             http2=f"{_CERTFILE} --http-protocols h2,h1",
+            patience="--keep-alive 60",
             leaves_out={
                 "django-*": "leaves the second request of a connection to Django unanswered"
             },
@@ -232,6 +246,7 @@ PEERS = {
             "uvloop",
             tls=_SSL_CERTIFICATE,
             http2=_SSL_CERTIFICATE,
+            patience="--http1-header-read-timeout 60000",
         ),
         _peer(
             "gunicorn-gthread",

@@ -102,7 +102,7 @@ class Report:
     def _commands(self, peer: Peer) -> list[str]:
         """Return the commands by which a server was started in these scenarios."""
         served = (s for s in self.scenarios if peer.name in self.samples[s.name])
-        return list(dict.fromkeys(peer.shown(scenario.transport) for scenario in served))
+        return list(dict.fromkeys(peer.shown(scenario) for scenario in served))
 
 
 def markdown(data: Mapping[str, Any]) -> str:

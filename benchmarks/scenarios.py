@@ -11,7 +11,7 @@ from pathlib import Path
 from kinds.base import APPS, Application, Scenario
 from kinds.crowds import Events
 from kinds.echoes import Echoes
-from kinds.idle import Idle
+from kinds.idle import IdleRequests, IdleWebSockets
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
 from kinds.start import Starts
 
@@ -251,7 +251,16 @@ SCENARIOS: dict[str, Scenario] = {
             1,
             8,
         ),
-        Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
+        IdleWebSockets(
+            "idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64
+        ),
+        IdleRequests(
+            "idle-http",
+            "GET, 13 bytes of text, 10,000 connections kept alive after it",
+            Application("trivial:app"),
+            10_000,
+            b"Hello, world!",
+        ),
         Events("sse", "Server-Sent Events, each to 1,000 clients", Application("sse:app"), 1000),
         Events(
             "django-sse",

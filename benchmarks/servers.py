@@ -151,7 +151,7 @@ def running(
     if application is None:
         raise BenchmarkError("this server cannot serve that")
     port = _free_port()
-    command = peer.command(python, scenario.transport, application, port, variables)
+    command = peer.command(python, scenario, application, port, variables)
     log = folder / f"{peer.name}.log"
     # Nothing of the caller's environment: several servers read their flags from variables.
     environment = {

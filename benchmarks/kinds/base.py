@@ -101,6 +101,8 @@ class Scenario(ABC):
     """Describe one use of a server: what is asked, and the only right answer."""
 
     transport: ClassVar[Transport] = "tcp"
+    # Whether the server must keep connections of HTTP for a minute on which nothing is asked.
+    patient: ClassVar[bool] = False
 
     name: str
     summary: str
