@@ -13,7 +13,7 @@ from kinds.crowds import Events, Groups
 from kinds.echoes import Echoes
 from kinds.fixed_rate import FixedRate
 from kinds.growth import Growing
-from kinds.idle import Idle
+from kinds.idle import IdleRequests, IdleWebSockets
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
 from kinds.start import Start
 
@@ -261,7 +261,16 @@ SCENARIOS: dict[str, Scenario] = {
             1,
             8,
         ),
-        Idle("idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64),
+        IdleWebSockets(
+            "idle", "WebSocket, 10,000 open and silent", Application("echo:app"), 10_000, 64
+        ),
+        IdleRequests(
+            "idle-http",
+            "GET, 13 bytes of text, 10,000 connections kept alive after it",
+            Application("trivial:app"),
+            10_000,
+            b"Hello, world!",
+        ),
         *_DJANGO.values(),
         Start("start", "from starting to the first answer", _TRIVIAL.application, _TRIVIAL),
         Start(

@@ -7,11 +7,14 @@ message is a text, unfragmented and uncompressed, both ways (RFC 6455, section 5
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import random
+import select
 import socket
 import struct
+from collections.abc import Iterator
 
 ANSWER_SECONDS = 10.0
 
@@ -111,25 +114,66 @@ def _frame(first: int, payload: bytes, mask: bytes = b"") -> bytes:
     return head + mask + hidden.to_bytes(size, "little")
 
 
-class Client:
-    """One open WebSocket, of a client that waits for each echo."""
+class Connection:
+    """One connection of a client that waits for what it is to hear."""
 
-    def __init__(self, port: int, connection: int, size: int) -> None:
-        """Open it, on a port of 127.0.0.1.
+    def __init__(self, port: int) -> None:
+        """Connect to a port of 127.0.0.1.
 
         This and the methods raise WrongAnswer, and ConnectionRefusedError and other OSErrors.
         """
+        self._sock = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+
+    @contextlib.contextmanager
+    def closed_on_error(self) -> Iterator[None]:
+        """Close the connection when what is done within fails."""
+        try:
+            yield
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def expect_open(self) -> None:
+        """Raise WrongAnswer when the server has ended the connection; pings may have come."""
+        events = select.poll()
+        events.register(self._sock, select.POLLIN)
+        if not events.poll(0):
+            return
+        if (data := self._sock.recv(1, socket.MSG_PEEK)) != PING:
+            raise WrongAnswer(f"the connection did not stay open and silent: {data!r} came")
+
+    def close(self) -> None:
+        """End it."""
+        self._sock.close()
+
+    def reset(self) -> None:
+        """Leave without a word, and without a port that stays taken for a minute."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+    def _received(self) -> bytes:
+        try:
+            data = self._sock.recv(65536)
+        except TimeoutError:
+            raise WrongAnswer(f"no answer within {ANSWER_SECONDS:g} seconds") from None
+        if not data:
+            raise WrongAnswer("the connection ended before its answer")
+        return data
+
+
+class Client(Connection):
+    """One open WebSocket, of a client that waits for each echo."""
+
+    def __init__(self, port: int, connection: int, size: int) -> None:
+        """Open it. Raises what a Connection does."""
+        super().__init__(port)
         self._messages = Messages(connection, size, in_flight=1)
         self._index = 0
-        self._sock = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
-        try:
+        with self.closed_on_error():
             handshake = Handshake(port)
             self._sock.sendall(handshake.request)
             while not handshake.is_done(self._received()):
                 pass
-        except BaseException:
-            self._sock.close()
-            raise
 
     def echo(self) -> None:
         """Say the next message, and expect its echo."""
@@ -149,11 +193,6 @@ class Client:
             self._sock.sendall(CLOSE)
             self._expect(CLOSED)
 
-    def reset(self) -> None:
-        """Leave without a word, and without a port that stays taken for a minute."""
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._sock.close()
-
     def _expect(self, answer: bytes) -> None:
         """Read until this answer is complete; pings may come before it."""
         heard = b""
@@ -166,12 +205,3 @@ class Client:
                 self._sock.sendall(pong)
         if heard != answer:
             raise WrongAnswer(f"heard {heard[:40]!r} instead of {answer[:40]!r}")
-
-    def _received(self) -> bytes:
-        try:
-            data = self._sock.recv(65536)
-        except TimeoutError:
-            raise WrongAnswer(f"no answer within {ANSWER_SECONDS:g} seconds") from None
-        if not data:
-            raise WrongAnswer("the connection ended before its answer")
-        return data

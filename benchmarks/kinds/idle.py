@@ -1,30 +1,35 @@
-"""What an open WebSocket costs on which nothing happens."""
+"""What an open connection costs on which nothing happens."""
 
 from __future__ import annotations
 
 import resource
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from http_client import KeepAlive
 from servers import BenchmarkError, Server
-from websocket_client import Client, WrongAnswer
+from websocket_client import Client, Connection, WrongAnswer
 
 from .base import Column, Sample, Scenario
 
 if TYPE_CHECKING:
     from measure import Run
 
-# Descriptors that a server and this process have beside their WebSockets.
+# Descriptors that a server and this process have beside their connections.
 SPARE_DESCRIPTORS = 256
+
+C = TypeVar("C", bound=Connection)
 
 
 @dataclass(frozen=True)
 class Memory(Sample):
-    """Hold what `count` open WebSockets took.
+    """Hold what `count` open connections took.
 
-    In KiB: `silent` is that of each WebSocket which was accepted, `used` after a message and its
-    echo on each; `before` is the whole server's in MiB. `processor_time` is that of the server for
-    opening one and for its echo, in microseconds.
+    In KiB: `silent` is that of each which was opened, `used` after one use more of each; `before`
+    is the whole server's in MiB. `processor_time` is that of the server for opening one and for
+    that use, in microseconds. To open is a handshake of WebSocket or a first answer of HTTP; a use
+    is a message and its echo or a second answer.
     """
 
     FIGURE = Column("KiB each", "silent", "{:.1f}")
@@ -37,9 +42,9 @@ class Memory(Sample):
     )
     LEGEND = (
         '"KiB each" is what the server\'s memory (resident set) has grown by for each open '
-        'WebSocket, "used" the same after a message and its echo on each; "MiB before" is the '
-        'memory of the whole server before; "us" its processor time for opening one and for the '
-        "echo."
+        'WebSocket, or connection after one answer; "used" the same after a message and its echo, '
+        'or a second answer, on each; "MiB before" is the memory of the whole server before; "us" '
+        "its processor time for all that on one."
     )
 
     count: int
@@ -50,24 +55,28 @@ class Memory(Sample):
 
 
 @dataclass(frozen=True)
-class Idle(Scenario):
-    """Open WebSockets on which nothing happens, measured in the memory that the server has.
+class Idle(Scenario, Generic[C]):
+    """Open connections on which nothing happens, measured in the memory that the server has.
 
-    `count` is how many; `size` is that of the messages that show that they are open.
+    `count` is how many.
     """
 
     count: int
-    size: int
+
+    @abstractmethod
+    def open(self, port: int, number: int) -> C:
+        """Return the open connection of this number. Raises what `check` does."""
+
+    @abstractmethod
+    def use(self, connection: C) -> None:
+        """Let the server do something on it. Raises what `check` does."""
 
     def check(self, port: int) -> None:
-        """Let a message come back."""
-        client = self.open(port, 0)
-        client.echo()
-        client.close()
-
-    def open(self, port: int, number: int) -> Client:
-        """Return the open WebSocket of this number. Raises what `check` does."""
-        return Client(port, number, self.size)
+        """Use one connection."""
+        connection = self.open(port, 0)
+        with connection.closed_on_error():
+            self.use(connection)
+            connection.close()
 
     def measure(self, run: Run) -> Memory:
         """Open them all, one after the other, and look at the server's memory."""
@@ -80,22 +89,26 @@ class Idle(Scenario):
             return sample
 
     def _fill(self, server: Server, count: int) -> Memory:
-        """Open so many WebSockets, one after the other, and look at the server's memory."""
-        clients: list[Client] = []
+        """Open so many connections, one after the other, and look at the server's memory."""
+        connections: list[C] = []
         before, busy = server.memory(), server.processor_seconds()
         try:
             for number in range(count):
-                clients.append(self.open(server.port, number))
+                connections.append(self.open(server.port, number))
             silent = server.memory()
-            for client in clients:
-                client.echo()
+            for connection in connections:
+                self.use(connection)
             used = server.memory()
             busy = server.processor_seconds() - busy
+            # What was closed would not have been measured.
+            for connection in connections:
+                connection.expect_open()
         except WrongAnswer as error:
-            raise BenchmarkError(f"WebSocket {len(clients)} of {count}: {error}") from error
+            found = f"with {len(connections)} of {count} connections open"
+            raise BenchmarkError(f"{found}: {error}") from error
         finally:
-            for client in clients:
-                client.reset()
+            for connection in connections:
+                connection.reset()
         return Memory(
             count=count,
             before=before / 1024**2,
@@ -103,6 +116,38 @@ class Idle(Scenario):
             used=(used - before) / count / 1024,
             processor_time=busy / count * 1e6,
         )
+
+
+@dataclass(frozen=True)
+class IdleWebSockets(Idle[Client]):
+    """WebSockets; `size` is that of the messages that show that they are open."""
+
+    size: int
+
+    def open(self, port: int, number: int) -> Client:
+        """Return it after its handshake."""
+        return Client(port, number, self.size)
+
+    def use(self, connection: Client) -> None:
+        """Let a message come back."""
+        connection.echo()
+
+
+@dataclass(frozen=True)
+class IdleRequests(Idle[KeepAlive]):
+    """Connections of HTTP/1.1 that are kept alive after an answer."""
+
+    patient: ClassVar[bool] = True
+
+    answer: bytes
+
+    def open(self, port: int, number: int) -> KeepAlive:
+        """Return it after its first answer."""
+        return KeepAlive(port, self.answer)
+
+    def use(self, connection: KeepAlive) -> None:
+        """Let a request be answered."""
+        connection.ask()
 
 
 def raise_limit(count: int) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.test import SimpleTestCase
 from kinds.base import Scenario
-from kinds.idle import Idle
+from kinds.idle import IdleRequests, IdleWebSockets
 from kinds.loading import Speed
 from kinds.requests import Requests
 from kinds.start import Beginning
@@ -71,11 +71,12 @@ class MeasureTests(SimpleTestCase):
             self.assertFalse(varying._is_right(body), body)
 
     def test_idle(self):
-        """WebSockets are opened and weighed."""
-        scenario = SCENARIOS["idle"]
-        assert isinstance(scenario, Idle)
-        sample = self.measured(dataclasses.replace(scenario, count=20))
-        self.assertEqual(getattr(sample, "count", None), 20)
+        """WebSockets and kept connections are opened and weighed."""
+        for name, kind in (("idle", IdleWebSockets), ("idle-http", IdleRequests)):
+            scenario = SCENARIOS[name]
+            assert isinstance(scenario, kind)
+            sample = self.measured(dataclasses.replace(scenario, count=20))
+            self.assertEqual(getattr(sample, "count", None), 20)
 
     def test_start(self):
         """A start is timed, and the memory at rest is looked at."""
