@@ -10,6 +10,7 @@ ADDRESS ?= 127.0.0.1:8000
 DJANGO ?=
 ARGS ?=
 SCENARIO ?= trivial
+PEER ?= django-daphne
 
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip --disable-pip-version-check
@@ -60,7 +61,7 @@ bench: $(stamp) ## Compare the speed with other servers; ARGS=--full for all the
 	$(bin)/python benchmarks/run.py $(ARGS)
 
 profile: $(stamp) ## Draw where the server spends its time under a load: SCENARIO=trivial.
-	$(bin)/python benchmarks/flame.py $(SCENARIO) $(ARGS)
+	$(bin)/python benchmarks/flame.py $(SCENARIO) --peer $(PEER) $(ARGS)
 
 matrix: ## Run the tests on every supported Python found here.
 	bash .ci/run tests

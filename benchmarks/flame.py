@@ -30,7 +30,7 @@ from measure import Load, Run, measure
 from peers import OURS, PEERS
 from run import RESULTS, describe_clients
 from scenarios import SCENARIOS
-from servers import BenchmarkError, Server, choose_cores
+from servers import BenchmarkError, Server, choose_cores, pinned
 
 PY_SPY = "py-spy>=0.4.1"  # the first for Python 3.13
 # Samples a second; many more would slow the server down.
@@ -42,10 +42,10 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class WatchedRun(Run):
-    """A run that py-spy looks at while its load lasts, half of it for each of two files."""
+    """A run that py-spy looks at while its load lasts, to write `output` in this form of its."""
 
-    picture: Path
-    stacks: Path
+    form: str
+    output: Path
 
     @contextlib.contextmanager
     def server(self, *, wait: bool = True) -> Iterator[Server]:
@@ -56,29 +56,29 @@ class WatchedRun(Run):
             watching.result()
 
     def _watch(self, pid: int) -> None:
-        seconds = max(self.load.seconds // 2, 1)
-        for form, path in (("flamegraph", self.picture), ("raw", self.stacks)):
-            command = [
-                *(str(self.python.with_name("py-spy")), "record", "--pid", str(pid)),
-                *("--rate", str(RATE), "--duration", str(seconds), "--subprocesses", "--gil"),
-                *("--format", form, "--output", str(path)),
-            ]
-            try:
-                subprocess.run(
-                    command,
-                    capture_output=True,
-                    text=True,
-                    timeout=seconds + END_SECONDS,
-                    check=True,
-                )
-            except subprocess.CalledProcessError as error:
-                said = (error.stderr or error.stdout).strip().splitlines() or ["not a word"]
-                raise BenchmarkError(
-                    f"py-spy failed: {said[-1]} (it needs root, or "
-                    "/proc/sys/kernel/yama/ptrace_scope at 0)"
-                ) from None
-            except subprocess.TimeoutExpired as error:
-                raise BenchmarkError(f"py-spy did not end: {error}") from None
+        seconds = self.load.seconds
+        command = [
+            *pinned(self.cores.client),
+            *(str(self.python.with_name("py-spy")), "record", "--pid", str(pid)),
+            *("--rate", str(RATE), "--duration", str(seconds), "--subprocesses", "--gil"),
+            *("--format", self.form, "--output", str(self.output)),
+        ]
+        try:
+            subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=seconds + END_SECONDS,
+                check=True,
+            )
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or error.stdout).strip().splitlines() or ["not a word"]
+            raise BenchmarkError(
+                f"py-spy failed: {said[-1]} (it needs root, or "
+                "/proc/sys/kernel/yama/ptrace_scope at 0)"
+            ) from None
+        except subprocess.TimeoutExpired as error:
+            raise BenchmarkError(f"py-spy did not end: {error}") from None
 
 
 def profile(options: argparse.Namespace) -> str:
@@ -99,19 +99,24 @@ def profile(options: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         stacks = folder / "stacks.txt"
-        run = WatchedRun(
-            peer,
-            scenario,
-            Load(options.seconds, 0, options.connections),
-            scenario.prepare(python, folder),
-            python,
-            choose_cores(),
-            folder,
-            picture,
-            stacks,
-        )
-        sample = measure(run)
+        variables, cores = scenario.prepare(python, folder), choose_cores()
+        # One load for each form, for py-spy writes one, and some loads are short.
+        for form, output in (("flamegraph", picture), ("raw", stacks)):
+            run = WatchedRun(
+                peer,
+                scenario,
+                Load(min(options.seconds, scenario.longest or sys.maxsize), 0, options.connections),
+                variables,
+                python,
+                cores,
+                folder,
+                form,
+                output,
+            )
+            sample = measure(run)
         lines = own_times(stacks.read_text())
+    if not lines:
+        raise BenchmarkError("py-spy saw nobody at work")
     return "\n".join([f"{sample}, while py-spy looked on", "", *lines, "", str(picture)])
 
 
@@ -136,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO", help="See run.py.")
     parser.add_argument("--peer", choices=PEERS, default=OURS, metavar="NAME", help="See run.py.")
     for name, default, text in (
-        ("seconds", 10, "Length of the load."),
+        ("seconds", 5, "Length of each of two loads, one for the graph and one for the list."),
         ("connections", 32, "Connections that the client keeps open."),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
