@@ -291,8 +291,6 @@ class HTTP2:
         stream.state = AWAITED
         self.timeouts.started(stream)
         cycle.start()
-        if stream.state is ENDED:
-            self._limit.stream_ended(cycle)
 
     @property
     def is_idle(self) -> bool:
