@@ -104,6 +104,12 @@ class ReportTests(SimpleTestCase):
             for figure in ("uvicorn", "400", "200", "2.00"):
                 self.assertIn(figure, form)
 
+    def test_published_notes(self):
+        """The reader of the documentation is warned of what the reader of the report is."""
+        text = page(self.report.data())
+        self.assertIn("* gunicorn says nothing.\n", text)
+        self.assertIn("The fastest round of django-daphne was 1.25 times its median", text)
+
     def test_samples_are_kept(self):
         """Whoever doubts a median finds every sample in the JSON."""
         stored = json.loads(json.dumps(self.data))
