@@ -1,13 +1,15 @@
 """The environment in which every server runs: one interpreter, the newest releases pip can combine.
 
 Built at first use beside this file. A stamp says which interpreter it was built from and what
-was installed, so that later runs start at once; `fresh` builds it anew.
+was installed, so that later runs start at once; `fresh` builds it anew. Instead, an interpreter can
+be taken as it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,9 +51,24 @@ def prepare(python: str, requirements: Iterable[str], *, fresh: bool) -> Path:
     return PYTHON
 
 
-def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Return the installed version of each distribution, and of Python under "python"."""
-    answer = json.loads(_output(str(PYTHON), "-c", VERSIONS, *sorted(set(distributions))))
+def here(python: str) -> Path:
+    """Return the interpreter of this name with its whole path, with what is installed in it.
+
+    Links are not followed: the path of an interpreter says which environment it belongs to. Raises
+    OSError when there is none.
+    """
+    found = shutil.which(python)
+    if found is None:
+        raise FileNotFoundError(f"there is no interpreter {python}")
+    return Path(found).absolute()
+
+
+def versions(python: Path, distributions: Iterable[str]) -> dict[str, str]:
+    """Return the version of each distribution beside `python`, and its own under "python".
+
+    Raises subprocess.SubprocessError or OSError, when one is not installed too.
+    """
+    answer = json.loads(_output(str(python), "-c", VERSIONS, *sorted(set(distributions))))
     return {str(name): str(version) for name, version in answer.items()}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from environment import ROOT
 from plot import draw
-from tables import goal_table, scenario_table
+from tables import goal_table, note_list, scenario_table
 
 PAGE = ROOT / "docs" / "topics" / "benchmarks.md"
 PICTURE = ROOT / "docs" / "images" / "benchmarks.svg"
@@ -55,6 +55,7 @@ def page(data: Mapping[str, Any]) -> str:
     for scenario in data["scenarios"]:
         lines += ["", f"## {scenario['name']}", "", f"{scenario['summary']}.", ""]
         lines += scenario_table(scenario, in_short=True)
+        lines += note_list(scenario["notes"])
     lines += ["", "## Servers", ""]
     lines += [f"* {versions}: `{commands[0]}`" for versions, commands in data["servers"]]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ from measure import Load
 from peers import Peer
 from plot import draw
 from servers import Cores
-from tables import goal_table, scenario_table
+from tables import goal_table, note_list, scenario_table
 
 # The samples of each server in each scenario: samples[scenario][peer], one for each round.
 Samples = dict[str, dict[str, list[Sample]]]
@@ -121,8 +121,7 @@ def markdown(data: Mapping[str, Any]) -> str:
         lines += ["## Goals", "", *goal_table(data["goals"]), ""]
     for scenario in data["scenarios"]:
         lines += [f"## {scenario['name']}: {scenario['summary']}", "", *scenario_table(scenario)]
-        lines += ["", *(f"* {note}" for note in scenario["notes"])]
-        lines += [""] if scenario["notes"] else []
+        lines += [*note_list(scenario["notes"]), ""]
     lines += [
         f'"times" is how many times better {base} is than the server, faster or smaller, '
         'by medians; "by round" is the smallest and the largest such ratio within one round, '

@@ -6,6 +6,7 @@
     python benchmarks/run.py --peers django-daphne,uvicorn,granian --scenarios trivial,upload
     python benchmarks/run.py --scenarios 'django-sync-*' --peers 'django-daphne*,granian-wsgi*'
     python benchmarks/run.py --repeats 9 --seconds 10 --python python3.12
+    python benchmarks/run.py --here --peers django-daphne --scenarios trivial
 
 Without arguments it measures what it takes to judge the goals of goals.py, a quarter of an hour.
 The tables go to standard output, and with a picture and every single sample to
@@ -82,8 +83,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=sys.executable,
         help="The interpreter for all servers. (default: the one that runs this)",
     )
-    parser.add_argument(
+    installed = parser.add_mutually_exclusive_group()
+    installed.add_argument(
         "--fresh", action="store_true", help="Install the newest releases of the servers anew."
+    )
+    installed.add_argument(
+        "--here",
+        action="store_true",
+        help="Install nothing: the interpreter, with what is in its environment, serves.",
     )
     return parser
 
@@ -179,10 +186,12 @@ def run(options: argparse.Namespace) -> str:
     packages = list(dict.fromkeys(name for s in scenarios for name in s.application.packages))
     distributions = [name for peer in peers for name in peer.distributions]
     try:
-        python = environment.prepare(
-            options.python, [*requirements, *packages], fresh=options.fresh
-        )
-        versions = environment.versions([*distributions, *packages])
+        if options.here:
+            python = environment.here(options.python)
+        else:
+            wanted = [*requirements, *packages]
+            python = environment.prepare(options.python, wanted, fresh=options.fresh)
+        versions = environment.versions(python, [*distributions, *packages])
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchmarkError(f"the environment could not be prepared: {error}") from error
     machine = describe_machine(cores, client, versions["python"])

@@ -121,7 +121,9 @@ def run(options: argparse.Namespace) -> str:
     requirements = [requirement for peer in peers for requirement in peer.requirements]
     try:
         environment.prepare(options.python, requirements, fresh=False)
-        versions = environment.versions(name for peer in peers for name in peer.distributions)
+        versions = environment.versions(
+            environment.PYTHON, (name for peer in peers for name in peer.distributions)
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise BenchmarkError(f"the environment could not be prepared: {error}") from error
     machine = describe_machine(cores, "wrk", versions["python"])

@@ -28,6 +28,11 @@ def goal_table(goals: Sequence[Mapping[str, Any]]) -> list[str]:
     return aligned(rows)
 
 
+def note_list(notes: Sequence[str]) -> list[str]:
+    """Return what stands below a table, to be read with it: an empty line and the notes, if any."""
+    return ["", *(f"* {note}" for note in notes)] if notes else []
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a Markdown table: the head, then rows of a name and numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
