@@ -41,9 +41,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("asgi*", "protocols*"),
     (
-        *("reactor", "transports", "twisted_transport", "files", "systemd", "sockets"),
+        *("reactor", "transports", "files", "systemd", "sockets"),
         *("bound_socket", "unix_sockets", "listeners", "pid_file"),
-        "accepting",
+        *("accepting", "twisted_transport", "twisted_endpoints"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
         *("tls", "tls_extension", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),
@@ -57,8 +57,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 FOREIGN: dict[str, tuple[str, ...]] = {
     "django": (),
     "channels": (),
-    "twisted": ("protocols*", *LAYERS[5]),
-    "zope": ("protocols*", *LAYERS[5]),
+    "twisted": ("reactor", "twisted_*"),
+    "zope": ("twisted_*",),
     "uvloop": ("reactor",),
     "asgiref": ("types", "server", "memory"),
     "httptools": ("protocols.http11*",),

@@ -2,7 +2,7 @@
 
 Importing it installs no reactor and makes no event loop. What serves is imported when it is first
 asked for: a process that only reads the configuration, as most management commands do, does not pay
-for Twisted.
+for it.
 """
 
 from importlib import import_module
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
     from .process import ServerProcess, activated, keep_what_is_loaded
     from .reactor import (
         ForeignReactor,
+        LoopReactor,
         find_foreign_reactor,
         forward_twisted_log,
         loop_in_use,
-        start_reactor,
     )
     from .resources import raise_descriptor_limit
     from .server import Server
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
 _WHAT_SERVES = {
     "BoundSocket": ".bound_socket",
     "ForeignReactor": ".reactor",
+    "LoopReactor": ".reactor",
     "MemoryConnection": ".memory",
     "MemoryServer": ".memory",
     "Server": ".server",
@@ -89,7 +90,6 @@ _WHAT_SERVES = {
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".resources",
     "run": ".launch",
-    "start_reactor": ".reactor",
     "supervise": ".launch",
 }
 
@@ -112,6 +112,7 @@ __all__ = [
     "ListenConfig",
     "ListenError",
     "LogConfig",
+    "LoopReactor",
     "MemoryConnection",
     "MemoryServer",
     "MetricsConfig",
@@ -157,7 +158,6 @@ __all__ = [
     "resolve",
     "run",
     "set_up_access_log",
-    "start_reactor",
     "supervise",
     "timeout",
     "trace_fields",

@@ -12,9 +12,6 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
-
 from . import files
 from .asgi.context import CycleContext
 from .asgi.http_cycle import ApplicationCycle
@@ -129,17 +126,21 @@ class ServerContext:
         self.changed.set()
 
 
-class RefusedConnection(Protocol):
+class RefusedConnection:
     """A connection that there is no room for: reset at once."""
-
-    transport: Transport  # type: ignore[assignment]  # Twisted's has fewer wishes
 
     # Twisted's names.
 
-    def connectionMade(self) -> None:
-        self.transport.abort()
+    def makeConnection(self, transport: Transport) -> None:
+        transport.abort()
+
+    def dataReceived(self, data: bytes) -> None:
+        pass
 
     def readConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: object = None) -> None:
         pass
 
     def pause_sending(self) -> None:
@@ -152,13 +153,15 @@ class RefusedConnection(Protocol):
         """Nobody asks."""
 
 
-class Connection(Protocol):
+class Connection:
     """A connection from its first byte to its last."""
 
     http1: ClassVar[type[UpgradableHTTP11]] = UpgradableHTTP11
     http2: ClassVar[type[ExtendedHTTP2]] = ExtendedHTTP2
 
-    transport: Transport  # type: ignore[assignment]  # Twisted's has fewer wishes
+    transport: Transport
+    # The hot path: bytes go to the protocol without a stop here.
+    dataReceived: Callable[[bytes], None]
 
     def __init__(self, context: ServerContext) -> None:
         self._context = context
@@ -170,6 +173,10 @@ class Connection(Protocol):
         self._first_bytes = b""
 
     # Twisted's names (IProtocol, IHalfCloseableProtocol).
+
+    def makeConnection(self, transport: Transport) -> None:
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         context, transport = self._context, self.transport
@@ -184,7 +191,7 @@ class Connection(Protocol):
             return
         self._switch_protocol(self._make_protocol(self.http1))
         if config.http2.http2:
-            self.dataReceived = self._negotiate  # type: ignore[method-assign]
+            self.dataReceived = self._negotiate
 
     def _make_protocol(self, make: ProtocolFactory) -> ConnectionProtocol:
         context = self._context
@@ -236,7 +243,7 @@ class Connection(Protocol):
     def readConnectionLost(self) -> None:
         self._protocol.eof_received()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:
+    def connectionLost(self, reason: object = None) -> None:
         self._context.remove(self)
         self._protocol.connection_lost()
         self._deadlines.cancel_all()
@@ -271,8 +278,7 @@ class Connection(Protocol):
     def _switch_protocol(self, protocol: ConnectionProtocol) -> None:
         """Speak another protocol from the next byte on."""
         self._protocol = protocol
-        # The hot path: bytes go to the protocol without a stop here.
-        self.dataReceived = protocol.data_received  # type: ignore[method-assign]
+        self.dataReceived = protocol.data_received
 
     def _create_cycle(self, head: RequestHead, stream: HTTPStream) -> ApplicationCycle:
         """Return the ASGI side of a request. Raises PeerError when proxies contradict each other.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from twisted.python.failure import Failure
-
 from .connection import Connection, ServerContext
 from .interfaces import ConnectionProtocol
 from .protocols.counted import CountedHTTP2, CountedHTTP11, CountedWebSocket
@@ -35,7 +33,7 @@ class CountedConnection(Connection):
         self._count_writes()
         super().connectionMade()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:
+    def connectionLost(self, reason: object = None) -> None:
         super().connectionLost(reason)
         self._recorder.connection_spoken(self._spoken, None)
         self._spoken = None
@@ -67,4 +65,4 @@ class CountedConnection(Connection):
         self._recorder.connection_spoken(self._spoken, name)
         self._spoken = name
         receive = self._recorder.count_received(protocol.data_received)
-        self.dataReceived = receive  # type: ignore[assignment, method-assign]
+        self.dataReceived = receive

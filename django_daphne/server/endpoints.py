@@ -1,20 +1,16 @@
-"""Accepting: on bound sockets by the loop, and on Twisted's endpoint strings; see `accepting`."""
+"""Accepting on bound sockets, by the loop; see `accepting` and `twisted_endpoints`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from zope.interface import implementer
-
-from .bound_socket import BoundSocket, describe_address
-from .exceptions import ListenError
+from .bound_socket import BoundSocket
 from .reactor import loop_name
 from .tls import Encryption
 from .transports import ConnectionFactory, NativeTransport
-from .twisted_transport import TwistedTransport
 from .types import Address
 
 logger = logging.getLogger("django_daphne.server")
@@ -114,56 +110,6 @@ async def _retire(server: asyncio.Server) -> None:
         for _ in range(_TURNS_TO_CONNECT):
             await asyncio.sleep(0)
     server.close()
-
-
-class TwistedListener:
-    """Accepts on a port that a Twisted endpoint has opened."""
-
-    def __init__(self, port: Any, endpoint: str) -> None:
-        self._port = port
-        host = port.getHost()
-        name, number = getattr(host, "host", None), getattr(host, "port", None)
-        self.address = (name, number) if name is not None and number is not None else None
-        at = "" if self.address is None else f" at {describe_address(*self.address)}"
-        self.description = f"endpoint {endpoint}{at}"
-
-    async def close(self) -> None:
-        """Accept no more."""
-        from twisted.internet.defer import maybeDeferred
-
-        await maybeDeferred(self._port.stopListening).asFuture(asyncio.get_running_loop())
-
-
-async def listen_endpoint(
-    reactor: Any, endpoint: str, factory: ConnectionFactory, versions: Sequence[str]
-) -> TwistedListener:
-    """Listen on a Twisted endpoint string. Raises ListenError naming it.
-
-    ``versions`` are those of HTTP to agree on by ALPN, where the endpoint is one of TLS.
-    """
-    from twisted.internet.endpoints import serverFromString
-    from twisted.internet.interfaces import IListeningPort, IProtocolNegotiationFactory
-    from twisted.internet.protocol import Factory
-
-    @implementer(IProtocolNegotiationFactory)
-    class ConnectionsFactory(Factory):
-        noisy = False
-
-        def acceptableProtocols(self) -> list[bytes]:
-            return [version.encode("ascii") for version in versions]
-
-        def buildProtocol(self, addr: object) -> TwistedTransport:
-            return TwistedTransport(factory)
-
-    try:
-        server = serverFromString(reactor, endpoint)  # type: ignore[no-untyped-call]
-        port = await server.listen(ConnectionsFactory()).asFuture(asyncio.get_running_loop())
-    except Exception as error:
-        # Plug-ins raise what they like; whatever it is, this endpoint cannot be listened on.
-        raise ListenError(f"Couldn't listen on endpoint {endpoint}: {error}") from error
-    if not IListeningPort.providedBy(port):
-        raise ListenError(f"Couldn't listen on endpoint {endpoint}: it opens no port.")
-    return TwistedListener(port, endpoint)
 
 
 def addresses(listeners: Sequence[Listener | BoundSocket]) -> list[tuple[str, int]]:

@@ -104,8 +104,10 @@ class Listeners:
         self._connects = (connect, insecure)
         await self.accept_on(self._sockets or ())
         for endpoint in self._config.listen.endpoint:
+            from .twisted_endpoints import listen_endpoint  # and with it Twisted
+
             self._ports.append(
-                await endpoints.listen_endpoint(self._reactor, endpoint, connect, self._versions())
+                await listen_endpoint(self._reactor, endpoint, connect, self._versions())
             )
         interval = self._config.tls.certificate_check_interval
         if self._encrypted and interval is not None:

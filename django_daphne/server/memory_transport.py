@@ -9,7 +9,7 @@ from typing import Final
 from . import files
 from .exceptions import ClientDisconnected
 from .protocols.flow_control import FlowControl
-from .transports import DONE, ConnectionProtocol
+from .transports import ConnectionProtocol
 from .types import Address
 
 CLIENT: Final = ("192.0.2.1", 40000)
@@ -174,7 +174,7 @@ class MemoryTransport:
         if not self.lost:
             self.lost = True
             self._flow.resume()
-            self._connection.connectionLost(DONE)
+            self._connection.connectionLost()
 
     def _deliver(self) -> None:
         while self._arriving and self.reading and not (self.lost or self.closing or self.aborted):

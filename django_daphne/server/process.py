@@ -11,11 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from . import reactor
 from .config import ServerConfig
 from .log_files import reopen_log_files
 from .metrics.exposition import exposed_alone
 from .pid_file import PidFile
+from .reactor import LoopReactor
 from .server import Server
 from .systemd import Notifier, take_sockets
 
@@ -80,24 +80,21 @@ class ServerProcess:
             self._run()
 
     def _run(self) -> None:
-        twisted_reactor, loop = reactor.install(self._config.process.loop)
+        twisted = LoopReactor(self._config.process.loop)
+        loop = twisted.loop
         threads = self._config.process.executor_threads
         if threads is not None:
             loop.set_default_executor(ThreadPoolExecutor(threads))
         try:
-            self._server = Server(
-                self._application, self._config, reactor=twisted_reactor, **self._options
-            )
+            reactor = twisted.get() if self._config.listen.endpoint else None
+            self._server = Server(self._application, self._config, reactor=reactor, **self._options)
             is_bound = self._options.get("sockets") is not None
             self._server.bind(() if is_bound else activated(self._config))
-            # Without a run of its own the reactor counts as running and its thread pool works,
-            # while the loop stays ours.
-            twisted_reactor.startRunning(installSignalHandlers=False)
             self._loop = loop
             loop.run_until_complete(self._serve())
         finally:
             self._loop = None
-            _close(loop, twisted_reactor)
+            _close(loop, twisted)
 
     def stop(self) -> None:
         """Stop gracefully; called again, at once."""
@@ -228,7 +225,7 @@ def keep_what_is_loaded() -> None:
     gc.freeze()
 
 
-def _close(loop: asyncio.AbstractEventLoop, twisted_reactor: Any) -> None:
+def _close(loop: asyncio.AbstractEventLoop, twisted: LoopReactor) -> None:
     """Leave nothing behind: tasks, generators, threads, the reactor, the loop."""
     try:
         tasks = asyncio.all_tasks(loop)
@@ -239,9 +236,7 @@ def _close(loop: asyncio.AbstractEventLoop, twisted_reactor: Any) -> None:
         loop.run_until_complete(loop.shutdown_asyncgens())
         threads = loop.create_task(loop.shutdown_default_executor())
         loop.run_until_complete(asyncio.wait((threads,), timeout=_LAST_RESPITE))
-        if twisted_reactor.running:
-            loop.call_soon(twisted_reactor.stop)
-            loop.run_forever()
+        twisted.stop()
     finally:
         asyncio.set_event_loop(None)
         loop.close()

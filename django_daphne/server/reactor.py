@@ -1,9 +1,11 @@
 """The event loop and Twisted's reactor on top of it.
 
 A reactor is a process-wide singleton, installed by the first import that asks for one and
-impossible to undo; so nothing here runs at import. ``install`` is called once, when serving starts.
-The reactor is Twisted's asyncio reactor over our loop: Twisted's endpoints, and whatever in the
-project uses Twisted, then share the loop that serves.
+impossible to undo; so nothing here runs at import. It is Twisted's asyncio reactor over our loop:
+Twisted's endpoints, and whatever in the project uses Twisted, then share the loop that serves.
+
+It brings Twisted's TCP and TLS with it, cryptography and more: as much to import as the rest of the
+server together, and a third of its memory. So ``LoopReactor`` makes it for those who use Twisted.
 """
 
 from __future__ import annotations
@@ -11,20 +13,29 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import sys
+import threading
 import warnings
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from .exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from importlib.abc import Loader
+
     from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 logger = logging.getLogger("django_daphne.server")
 
 _INSTALLED = "twisted.internet.reactor"
+# Who imports this, or anything in it, uses Twisted.
+_NETWORKING = "twisted.internet"
 
 # Reactors of this module, and those of others that were spoken of.
 _own: list[object] = []
@@ -75,33 +86,125 @@ def loop_in_use(name: str) -> str:
         return loop_name(loop)
 
 
-def install(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
-    """Install the reactor over a new loop, or take over what is installed; return both.
+class LoopReactor:
+    """The loop that serves, and Twisted's reactor over it as soon as anybody uses Twisted.
 
-    An asyncio reactor that is there already is adopted with its loop. Beside one of another kind,
-    or one that runs already (in another thread, or before a fork), a private reactor is made: all
-    but endpoint strings that import the global one will work.
+    Where Twisted's networking is loaded already, the reactor is there from the beginning: one that
+    somebody else has installed is adopted with its loop, if it is an asyncio reactor. Otherwise the
+    first import of Twisted's networking finds it installed, in whatever thread. Beside a reactor of
+    another kind, or one that runs already (in another thread, or before a fork), a private one is
+    made: all but endpoint strings that import the global one will work.
+
+    A reactor counts as running from the moment it is there, and takes no signals.
     """
-    from twisted.internet import asyncioreactor
 
-    existing: Any = sys.modules.get(_INSTALLED)
-    if existing is None:
-        loop = new_event_loop(name)
-        asyncio.set_event_loop(loop)
-        asyncioreactor.install(loop)  # type: ignore[no-untyped-call]
-        installed = cast("AsyncioSelectorReactor", sys.modules[_INSTALLED])
-        _own.append(installed)
-        return installed, loop
-    found = find_foreign_reactor()
-    if found is not None and existing not in _reported:
-        warnings.warn(f"{found.text} {found.advice}", RuntimeWarning, stacklevel=2)
-    if _is_usable(existing):
-        loop = existing._asyncioEventloop
-        asyncio.set_event_loop(loop)
-        return cast("AsyncioSelectorReactor", existing), loop
-    loop = new_event_loop(name)
-    asyncio.set_event_loop(loop)
-    return asyncioreactor.AsyncioSelectorReactor(loop), loop
+    def __init__(self, name: str) -> None:
+        """Make a loop, by its name; the thread that does so is to run it."""
+        self._thread = threading.get_ident()
+        self._reactor: AsyncioSelectorReactor | None = None
+        self._finder = _Finder(self._install)
+        existing: Any = sys.modules.get(_INSTALLED)
+        is_adopted = existing is not None and _is_usable(existing)
+        self.loop: asyncio.AbstractEventLoop = (
+            existing._asyncioEventloop if is_adopted else new_event_loop(name)
+        )
+        asyncio.set_event_loop(self.loop)
+        if existing is not None:
+            found = find_foreign_reactor()
+            if found is not None and existing not in _reported:
+                warnings.warn(f"{found.text} {found.advice}", RuntimeWarning, stacklevel=2)
+            self._reactor = existing if is_adopted else self._make()
+            self._reactor.startRunning(installSignalHandlers=False)
+        elif _NETWORKING in sys.modules:
+            self._install()
+        else:
+            sys.meta_path.insert(0, cast(Any, self._finder))
+
+    def get(self) -> AsyncioSelectorReactor:
+        """Return the reactor."""
+        if self._reactor is None:
+            importlib.import_module(_NETWORKING)
+        if self._reactor is None:  # another server of this process has installed its own
+            self._reactor = self._make()
+            self._reactor.startRunning(installSignalHandlers=False)
+        return self._reactor
+
+    def stop(self) -> None:
+        """Stop the reactor if there is one, and make none from now on; the loop must not run."""
+        self._finder.remove()
+        if self._reactor is not None and self._reactor.running:
+            self.loop.call_soon(self._reactor.stop)
+            self.loop.run_forever()
+
+    def _install(self) -> None:
+        """Make the reactor that of the process."""
+        from twisted.internet.main import installReactor
+
+        self._reactor = self._make()
+        installReactor(self._reactor)  # type: ignore[no-untyped-call]
+        _own.append(self._reactor)
+        self._reactor.startRunning(installSignalHandlers=False)
+
+    def _make(self) -> AsyncioSelectorReactor:
+        from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+        from twisted.python.threadable import registerAsIOThread
+
+        if threading.get_ident() == self._thread:
+            return AsyncioSelectorReactor(self.loop)
+        later = self.loop.call_soon_threadsafe
+
+        class DistantReactor(AsyncioSelectorReactor):
+            """One that is made in another thread than that of its loop, which must do the rest."""
+
+            _registerAsIOThread = False  # noqa: N815 - Twisted's name
+
+            def installWaker(self) -> None:
+                later(super().installWaker)
+
+        later(registerAsIOThread)
+        return DistantReactor(self.loop)
+
+
+class _Finder:
+    """Finds Twisted's networking as others would, and calls a function when it is there.
+
+    One object is finder and loader (PEP 451), by their methods: the base classes of importlib.abc
+    bring the reading of resources along.
+    """
+
+    def __init__(self, on_import: Callable[[], None]) -> None:
+        self._on_import = on_import
+        self._process = os.getpid()
+        self._loader: Loader
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        # In a process forked from this one nobody runs the loop.
+        if name != _NETWORKING or os.getpid() != self._process:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            self._loader, spec.loader = spec.loader, cast("Loader", self)
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self.remove()
+        # As the import will do when it has ended; the function may need it.
+        package, _, name = _NETWORKING.rpartition(".")
+        setattr(sys.modules[package], name, module)
+        self._on_import()
+
+    def remove(self) -> None:
+        """Find nothing any more."""
+        with suppress(ValueError):
+            sys.meta_path.remove(cast(Any, self))
 
 
 @dataclass(frozen=True)
@@ -152,17 +255,10 @@ def _is_asyncio(reactor: object) -> bool:
 
 def _is_usable(reactor: Any) -> bool:
     """Tell whether a server can have a reactor and its loop for itself."""
-    return _is_asyncio(reactor) and not reactor._asyncioEventloop.is_running()
-
-
-def start_reactor(name: str) -> tuple[AsyncioSelectorReactor, asyncio.AbstractEventLoop]:
-    """Install the reactor, let it count as running, and return it with its loop.
-
-    Nothing turns until the loop is run, in this thread. No signals are taken.
-    """
-    twisted_reactor, loop = install(name)
-    twisted_reactor.startRunning(installSignalHandlers=False)
-    return twisted_reactor, loop
+    if not _is_asyncio(reactor):
+        return False
+    loop = reactor._asyncioEventloop
+    return not (loop.is_running() or loop.is_closed())
 
 
 def _holders(reactor: object) -> list[str]:

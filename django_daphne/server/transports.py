@@ -18,9 +18,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, cast
 
-from twisted.internet import error
-from twisted.python.failure import Failure
-
 from . import files, tls_extension
 from .exceptions import ClientDisconnected
 from .interfaces import Transport
@@ -36,19 +33,18 @@ _LINGER_RESET: Final = struct.pack("ii", 1, 0)
 # An IPv4 address of a socket of both families, in IPv6's clothes (RFC 4291, section 2.5.5.2).
 _is_mapped: Final = re.compile(r"::ffff:[0-9.]+").fullmatch
 
-# Made once: they hold no traceback, and every connection ends with one of them.
-DONE: Final = Failure(error.ConnectionDone())  # type: ignore[no-untyped-call]
-_LOST: Final = Failure(error.ConnectionLost())  # type: ignore[no-untyped-call]
-_ABORTED: Final = Failure(error.ConnectionAborted())  # type: ignore[no-untyped-call]
-
 
 class ConnectionProtocol(Protocol):
-    """What an adapter calls: a Twisted protocol that also wants to know of backpressure."""
+    """What an adapter calls: a Twisted protocol that also wants to know of backpressure.
+
+    It has the methods of Twisted's protocols (IProtocol) and none of their base classes, which take
+    as long to import as all of this server.
+    """
 
     def makeConnection(self, transport: Transport) -> None: ...
     def dataReceived(self, data: bytes) -> None: ...
     def readConnectionLost(self) -> None: ...
-    def connectionLost(self, reason: Failure) -> None: ...
+    def connectionLost(self, reason: object = None) -> None: ...
     def pause_sending(self) -> None: ...
     def resume_sending(self) -> None: ...
     def introduced(self) -> None: ...
@@ -126,8 +122,7 @@ class NativeTransport(asyncio.Protocol):
         self._flow.resume()
         if self._file_ended is not None and not self._file_ended.done():
             self._file_ended.set_result(None)
-        reason = _ABORTED if self._aborted else DONE if exc is None else _LOST
-        self._connection.connectionLost(reason)
+        self._connection.connectionLost()
 
     def pause_writing(self) -> None:
         """Pass the loop's backpressure on."""

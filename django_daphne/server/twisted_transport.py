@@ -15,7 +15,7 @@ from zope.interface import implementer
 from . import files, tls_extension
 from .exceptions import ClientDisconnected
 from .protocols.flow_control import FlowControl
-from .transports import DONE, ConnectionFactory, ConnectionProtocol
+from .transports import ConnectionFactory, ConnectionProtocol
 from .types import Address
 
 logger = logging.getLogger("django_daphne.server")
@@ -81,7 +81,7 @@ class TwistedTransport(Protocol):
     def writeConnectionLost(self) -> None:
         pass  # after our own write_eof
 
-    def connectionLost(self, reason: Failure = DONE) -> None:
+    def connectionLost(self, reason: Failure | None = None) -> None:
         self._disconnected = True
         self._pending.clear()
         self._pending_size = 0

@@ -1,8 +1,8 @@
 """Servers in a thread of this process.
 
-One loop with its reactor runs in one daemon thread for the life of the process: a reactor can be
-neither stopped for good nor made a second time. A server is a set of listeners opened and closed on
-that loop, so one more costs next to nothing.
+One loop runs in one daemon thread for the life of the process, for Twisted's reactor over it could
+be neither stopped for good nor made a second time. A server is a set of listeners opened and closed
+on that loop, so one more costs next to nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
-from ..server import Server, ServerConfig, start_reactor
+from ..server import LoopReactor, Server, ServerConfig
 
 T = TypeVar("T")
 
@@ -25,32 +25,32 @@ PATIENCE: Final = 20.0
 
 _lock = threading.Lock()
 # By process: a fork inherits the memory, and not the thread.
-_running: dict[int, tuple[Any, asyncio.AbstractEventLoop]] = {}
+_running: dict[int, LoopReactor] = {}
 
 
-def running_loop(name: str = "auto") -> tuple[Any, asyncio.AbstractEventLoop]:
-    """Return the reactor and the loop of the servers in this process, started at first use.
+def running_loop(name: str = "auto") -> LoopReactor:
+    """Return the loop of the servers in this process with its reactor, started at first use.
 
     ``name`` is a value of --loop, and has a say the first time only.
     """
     pid = os.getpid()
     with _lock:
         if pid not in _running:
-            ready: Future[tuple[Any, asyncio.AbstractEventLoop]] = Future()
+            ready: Future[LoopReactor] = Future()
             target = partial(_serve_for_ever, name, ready)
             threading.Thread(target=target, name="django-daphne-testing", daemon=True).start()
             _running[pid] = ready.result(PATIENCE)
         return _running[pid]
 
 
-def _serve_for_ever(name: str, ready: Future[tuple[Any, asyncio.AbstractEventLoop]]) -> None:
+def _serve_for_ever(name: str, ready: Future[LoopReactor]) -> None:
     try:
-        reactor, loop = start_reactor(name)
+        running = LoopReactor(name)
     except Exception as error:  # noqa: BLE001 - handed on, to whoever waits
         ready.set_exception(error)
     else:
-        loop.call_soon(ready.set_result, (reactor, loop))
-        loop.run_forever()
+        running.loop.call_soon(ready.set_result, running)
+        running.loop.run_forever()
 
 
 def call(coroutine: Coroutine[Any, Any, T], timeout: float | None = PATIENCE) -> T:
@@ -59,8 +59,7 @@ def call(coroutine: Coroutine[Any, Any, T], timeout: float | None = PATIENCE) ->
     After so many seconds it is cancelled, and TimeoutError is raised. It runs in an empty context:
     what a test has activated in its own thread is not the server's.
     """
-    _, loop = running_loop()
-    future = Context().run(asyncio.run_coroutine_threadsafe, coroutine, loop)
+    future = Context().run(asyncio.run_coroutine_threadsafe, coroutine, running_loop().loop)
     try:
         return future.result(timeout)
     finally:
@@ -87,10 +86,10 @@ class ThreadServer:
         Raises what ``Server.start`` raises, or TimeoutError for an application that never starts;
         then nothing is left open.
         """
-        reactor, _ = running_loop(self._config.process.loop)
-        call(self._start(reactor), self._patience)
+        call(self._start(running_loop(self._config.process.loop)), self._patience)
 
-    async def _start(self, reactor: Any) -> None:
+    async def _start(self, running: LoopReactor) -> None:
+        reactor = running.get() if self._config.listen.endpoint else None
         self.server = Server(self._application, self._config, reactor=reactor, **self._options)
         await self.server.start()
 

@@ -42,7 +42,7 @@ class Gate:
 
     def open(self) -> None:
         """Let the application go on; in the test."""
-        running_loop()[1].call_soon_threadsafe(self._event.set)
+        running_loop().loop.call_soon_threadsafe(self._event.set)
 
 
 class Application:

@@ -78,7 +78,7 @@ class DrainTests(ClosingTestCase):
 
     def stop(self, graceful: float | None = None) -> Future[None]:
         """Begin to stop the server."""
-        _, loop = running_loop()
+        loop = running_loop().loop
         return asyncio.run_coroutine_threadsafe(self.server.server.stop(graceful), loop)
 
     def drained(self, client: SocketClient) -> Future[None]:

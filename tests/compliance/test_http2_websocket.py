@@ -388,7 +388,7 @@ class ClosingTests(WebSocketTestCase):
     def test_drain(self) -> None:
         """The server stops, and says so as over HTTP/1.1."""
         client, found = self.open()
-        _, loop = running_loop()
+        loop = running_loop().loop
         stopping = asyncio.run_coroutine_threadsafe(self.server.server.stop(None), loop)
         self.assertEqual(self.frames(client, found, 1)[0], (CLOSE, (1012).to_bytes(2)))
         client.send_body(found, close(1012))

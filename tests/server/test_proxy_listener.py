@@ -509,7 +509,7 @@ class CrowdTests(ProxyListenerTestCase):
         good, idle = self.connect(server.address), self.connect(server.address)
         good.sendall(TEXT + GET)
         self.assertTrue(entered.wait(PATIENCE))
-        loop = running_loop()[1]
+        loop = running_loop().loop
         stopping = asyncio.run_coroutine_threadsafe(server.server.stop(None), loop)
         self.assert_silent_end(idle)
         self.assertFalse(stopping.done())

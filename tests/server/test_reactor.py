@@ -20,7 +20,8 @@ from django_daphne.server import reactor
 assert {held} or "twisted.internet.reactor" not in sys.modules, "importing installs a reactor"
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    installed, loop = reactor.install({name!r})
+    running = reactor.LoopReactor({name!r})
+    loop, installed = running.loop, running.get()
 from twisted.internet import reactor as global_reactor
 print(type(installed).__name__, reactor.loop_name(loop), installed is global_reactor)
 print(installed._asyncioEventloop is loop, *(str(each.message) for each in caught))
@@ -31,6 +32,51 @@ import asyncio
 from twisted.internet import asyncioreactor
 asyncioreactor.install(asyncio.new_event_loop())
 import holder_of_reactor
+"""
+
+LATE = """
+import asyncio, os, sys
+from django_daphne.server.reactor import LoopReactor
+
+def loaded():
+    return "twisted.internet" in sys.modules
+
+running = LoopReactor("auto")
+"""
+
+FORKED = """
+child = os.fork()
+if child == 0:
+    from twisted.internet import reactor
+    os._exit(type(reactor).__name__ == "AsyncioSelectorReactor")
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), loaded())
+"""
+
+STOPPED = """
+running.stop()
+running.loop.close()
+from twisted.internet import reactor
+print(type(reactor).__name__ == "AsyncioSelectorReactor", len(sys.meta_path))
+"""
+
+SEVERAL = """
+from twisted.internet import reactor
+first = running.get()
+print(first is reactor, reactor.running, type(reactor).__module__)
+running.stop()
+running.loop.close()
+# The reactor of a process can be neither removed nor started again.
+second = LoopReactor("auto")
+print(second.get() is reactor, second.get() is second.get(), second.get().running)
+print(second.get()._asyncioEventloop is second.loop)
+second.stop()
+second.loop.close()
+"""
+
+SPEC = """
+import twisted.internet
+spec = twisted.internet.__spec__
+print(type(spec.loader).__name__, spec.loader is twisted.internet.__loader__, spec.has_location)
 """
 
 OTHER_FIRST = """
@@ -62,7 +108,8 @@ class LoopTests(unittest.TestCase):
 
     def test_the_tests_own(self):
         """The tests run on the loop that they were asked to run on."""
-        reactor, loop = running_loop()
+        running = running_loop()
+        loop, reactor = running.loop, running.get()
         self.assertTrue(reactor.running and loop.is_running())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -103,3 +150,41 @@ class InstallTests(unittest.TestCase):
         found, rest = self.install("uvloop", OTHER_FIRST)
         self.assertEqual(found, "AsyncioSelectorReactor uvloop False")
         self.assertRegex(rest, "^True .*SelectReactor")
+
+
+class LateReactorTests(unittest.TestCase):
+    """The reactor of a loop, for those who ask."""
+
+    def run_code(self, code: str) -> list[list[str]]:
+        """Return the words of what a process prints that has made a loop."""
+        command = [sys.executable, "-W", "error", "-c", LATE + code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return [line.split() for line in done.stdout.splitlines()]
+
+    def test_nobody_asks(self):
+        """Nobody uses Twisted: nothing of it is loaded, and the import system is as before."""
+        code = "before = len(sys.meta_path); running.stop(); running.loop.close()\n"
+        found = self.run_code(code + "print(loaded(), before - len(sys.meta_path))")
+        self.assertEqual(found, [["False", "1"]])
+
+    def test_forked(self):
+        """A child of the process imports the reactor: nobody runs the loop there."""
+        self.assertEqual(self.run_code(FORKED), [["0", "False"]])
+
+    def test_stopped(self):
+        """Somebody imports it when the server has ended, and gets Twisted's own choice."""
+        ((is_ours, finders),) = self.run_code(STOPPED)
+        self.assertEqual(is_ours, "False")
+        self.assertLessEqual(int(finders), len(sys.meta_path))
+
+    def test_several_servers(self):
+        """A process serves a second time, on another loop."""
+        first, second, third = self.run_code(SEVERAL)
+        self.assertEqual(first, ["True", "True", "twisted.internet.asyncioreactor"])
+        self.assertEqual((second, third), (["False", "True", "True"], ["True"]))
+
+    def test_import_system(self):
+        """A tool that asks where Twisted comes from finds its file."""
+        found = self.run_code(SPEC)
+        self.assertEqual(found, [["SourceFileLoader", "True", "True"]])

@@ -54,7 +54,7 @@ class Gate:
 
     def open(self) -> None:
         """Let every request through."""
-        running_loop()[1].call_soon_threadsafe(self._gate.set)
+        running_loop().loop.call_soon_threadsafe(self._gate.set)
 
 
 class ServerTestCase(SimpleTestCase):
@@ -75,7 +75,7 @@ class ServerTestCase(SimpleTestCase):
 
     def stop(self, server: RunningServer, graceful: float | None = None) -> Future[None]:
         """Begin to stop a server; the future is done when it has stopped."""
-        _, loop = running_loop()
+        loop = running_loop().loop
         return asyncio.run_coroutine_threadsafe(server.server.stop(graceful), loop)
 
     def responses(self, sock: socket.socket) -> Iterator[Response]:
@@ -260,7 +260,7 @@ class DrainTests(ServerTestCase):
         sock.sendall(GET)
         self.assertTrue(gate.entered.wait(PATIENCE))
         stopping = self.stop(server)
-        running_loop()[1].call_soon_threadsafe(server.server.hurry)
+        running_loop().loop.call_soon_threadsafe(server.server.hurry)
         stopping.result(PATIENCE)
         self.assertTrue(gate.cancelled)
 

@@ -274,7 +274,7 @@ class StopTests(WebSocketTestCase):
                 closed.append("saved")
 
         go_on = asyncio.Event()
-        _, loop = running_loop()
+        loop = running_loop().loop
         server = RunningServer(application, ServerConfig().replace(port=0))
         server.start()
         with socket.create_connection(server.address, PATIENCE) as sock:

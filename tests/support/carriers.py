@@ -13,13 +13,13 @@ from typing import Any
 
 from django.test import SimpleTestCase
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.python.failure import Failure
 
 from django_daphne.server.config import ListenConfig
-from django_daphne.server.endpoints import Listener, SocketListener, listen_endpoint
+from django_daphne.server.endpoints import Listener, SocketListener
 from django_daphne.server.interfaces import Transport
 from django_daphne.server.reactor import new_event_loop
 from django_daphne.server.sockets import bind
+from django_daphne.server.twisted_endpoints import listen_endpoint
 
 from .server import PATIENCE
 
@@ -51,7 +51,7 @@ class Recorder:
     def readConnectionLost(self) -> None:
         self._note("eof")
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: object = None) -> None:
         self._note("lost")
 
     # The transport's backpressure.

@@ -5,13 +5,12 @@ DAPHNE_TEST_LOOP and DAPHNE_TEST_START choose the loop and how tasks start.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django_daphne.server import AccessRecord, ServerConfig
+from django_daphne.server import AccessRecord, LoopReactor, ServerConfig
 from django_daphne.testing import server as threads
 from django_daphne.testing.server import call
 
@@ -21,8 +20,8 @@ __all__ = ("PATIENCE", "RunningServer", "call", "eager", "running_loop", "serve"
 PATIENCE = 20
 
 
-def running_loop() -> tuple[Any, asyncio.AbstractEventLoop]:
-    """Return the process's reactor and loop, started at first use."""
+def running_loop() -> LoopReactor:
+    """Return the process's loop with its reactor, started at first use."""
     return threads.running_loop(os.environ.get("DAPHNE_TEST_LOOP", "auto"))
 
 
@@ -37,7 +36,7 @@ class RunningServer(threads.ThreadServer):
     def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
         self.access: list[AccessRecord] = []
         self.config = config
-        self.reactor, _ = running_loop()
+        running_loop()
         super().__init__(
             application, config, log_access=self.access.append, eager=eager(), **options
         )
