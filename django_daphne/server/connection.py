@@ -32,7 +32,6 @@ from .interfaces import (
 )
 from .protocols.deadlines import Deadlines, DeadlineWheel
 from .protocols.http2_frames import PREFACE
-from .protocols.http2_websocket import ExtendedHTTP2
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
 from .proxy_headers import ProxyHeaders
@@ -157,7 +156,6 @@ class Connection:
     """A connection from its first byte to its last."""
 
     http1: ClassVar[type[UpgradableHTTP11]] = UpgradableHTTP11
-    http2: ClassVar[type[ExtendedHTTP2]] = ExtendedHTTP2
 
     transport: Transport
     # The hot path: bytes go to the protocol without a stop here.
@@ -187,11 +185,18 @@ class Connection:
         context.connections.add(self)
         transport.set_write_buffer_limit(config.limits.write_buffer_size)
         if transport.alpn == "h2":
-            self._switch_protocol(self._make_protocol(self.http2))
+            self._switch_protocol(self._make_protocol(self.http2()))
             return
         self._switch_protocol(self._make_protocol(self.http1))
         if config.http2.http2:
             self.dataReceived = self._negotiate
+
+    @staticmethod
+    def http2() -> ProtocolFactory:
+        """Return what speaks HTTP/2: as much code as the rest, imported where somebody does."""
+        from .protocols.http2_websocket import ExtendedHTTP2
+
+        return ExtendedHTTP2
 
     def _make_protocol(self, make: ProtocolFactory) -> ConnectionProtocol:
         context = self._context
@@ -231,7 +236,7 @@ class Connection:
             self._switch_protocol(self._protocol)
         elif alpn == "h2" or first == PREFACE:
             self._deadlines.cancel_all()
-            self._switch_protocol(self._make_protocol(self.http2))
+            self._switch_protocol(self._make_protocol(self.http2()))
         else:
             self._first_bytes = data  # the beginning of the preface, or of "POST"
             return

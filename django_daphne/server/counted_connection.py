@@ -16,7 +16,6 @@ class CountedConnection(Connection):
     """A connection that counts its bytes, and what is spoken on it."""
 
     http1 = CountedHTTP11
-    http2 = CountedHTTP2
 
     def __init__(self, context: ServerContext) -> None:
         super().__init__(context)
@@ -25,6 +24,11 @@ class CountedConnection(Connection):
         self._spoken: str | None = None
         self._was_reset = False
         self._count_first = self._recorder.count_received(super()._negotiate)
+
+    @staticmethod
+    def http2() -> type[CountedHTTP2]:
+        """Return what speaks HTTP/2 and counts."""
+        return CountedHTTP2
 
     # Twisted's names (IProtocol).
 

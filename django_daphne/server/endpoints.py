@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .bound_socket import BoundSocket
 from .reactor import loop_name
-from .tls import Encryption
 from .transports import ConnectionFactory, NativeTransport
 from .types import Address
+
+if TYPE_CHECKING:
+    from .tls import Encryption
 
 logger = logging.getLogger("django_daphne.server")
 

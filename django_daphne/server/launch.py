@@ -1,4 +1,7 @@
-"""Serving in this process, or below it: what the commands call."""
+"""Serving in this process, or below it: what the commands call.
+
+What serves below a process, or watches over it, is imported where there is such a process.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .config import ServerConfig
-from .metrics.exposition import bind_metrics, exposed
 from .process import ServerProcess, activated
 from .resources import raise_descriptor_limit
 from .workers.inheritance import get_worker
-from .workers.process import WorkerProcess
-from .workers.slots import Slots
-from .workers.succession import adopt_slots
-from .workers.supervisor import Supervisor
 
 
 def run(application: Any, config: ServerConfig, **options: Any) -> None:
@@ -22,12 +20,12 @@ def run(application: Any, config: ServerConfig, **options: Any) -> None:
     See ServerProcess for the options and the errors.
     """
     worker = get_worker()
-    process = (
-        ServerProcess(application, config, **options)
-        if worker is None
-        else WorkerProcess(application, config, worker, **options)
-    )
-    process.run()
+    if worker is None:
+        ServerProcess(application, config, **options).run()
+        return
+    from .workers.process import WorkerProcess
+
+    WorkerProcess(application, config, worker, **options).run()
 
 
 def supervise(
@@ -37,6 +35,11 @@ def supervise(
 
     ``announce`` is Supervisor's. Raises ConfigurationError, ListenError or WorkerFailure.
     """
+    from .metrics.exposition import bind_metrics, exposed
+    from .workers.slots import Slots
+    from .workers.succession import adopt_slots
+    from .workers.supervisor import Supervisor
+
     raise_descriptor_limit()  # each worker needs a few here
     slots = adopt_slots(config.listen) or Slots.bind(config.listen, activated(config))
     try:

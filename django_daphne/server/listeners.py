@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import endpoints
-from .accepting import AcceptingListener, ProxyListener
 from .addresses import TrustedPeers
 from .bound_socket import BoundSocket
-from .certificates import Certificates
 from .config import ServerConfig
 from .exceptions import ConfigurationError
 from .redirect import HTTPS_PORT
 from .sockets import bind
-from .tls import Encryption
 from .transports import ConnectionFactory
+
+if TYPE_CHECKING:
+    from .certificates import Certificates
+    from .tls import Encryption
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -83,6 +84,8 @@ class Listeners:
         sockets = list(self._sockets or ())
         try:
             if self._certificates is None and self._config.tls.certfile:
+                from .certificates import Certificates
+
                 self._certificates = Certificates(self._config, self._versions())
             if self._sockets is None:
                 self._sockets = sockets = bind(self._config.listen, activated)
@@ -148,23 +151,29 @@ class Listeners:
         encryption = None
         if self._certificates is not None and not bound.is_plain:
             encryption = self._certificates.encryption
-        listener: endpoints.NativeListener
-        if bound.proxy_protocol == "off":
-            listen = AcceptingListener if bound.is_contended else endpoints.SocketListener
-            listener = listen(bound, encryption)
-        else:
-            listener = ProxyListener(
-                bound,
-                bound.proxy_protocol,
-                TrustedPeers(self._config.proxy.trusted_proxies),
-                self._config.timeouts.header_timeout,
-                encryption,
-            )
+        listener = self._make_listener(bound, encryption)
         connect = self._connects[bound.is_insecure]
         await listener.start(connect, self._config.listen.backlog)
         self._accepting[bound] = listener
         if encryption is not None:
             self._encrypted[bound] = encryption
+
+    def _make_listener(
+        self, bound: BoundSocket, encryption: Encryption | None
+    ) -> endpoints.NativeListener:
+        if bound.proxy_protocol == "off" and not bound.is_contended:
+            return endpoints.SocketListener(bound, encryption)
+        from .accepting import AcceptingListener, ProxyListener
+
+        if bound.proxy_protocol == "off":
+            return AcceptingListener(bound, encryption)
+        return ProxyListener(
+            bound,
+            bound.proxy_protocol,
+            TrustedPeers(self._config.proxy.trusted_proxies),
+            self._config.timeouts.header_timeout,
+            encryption,
+        )
 
     def _versions(self) -> tuple[str, ...]:
         """Return the versions of HTTP to agree on over TLS by ALPN, the best first."""

@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from .config import ServerConfig
-from .log_files import reopen_log_files
-from .metrics.exposition import exposed_alone
 from .pid_file import PidFile
 from .reactor import LoopReactor
 from .server import Server
@@ -74,9 +72,12 @@ class ServerProcess:
         the application does not start.
         """
         address = self._config.metrics.metrics_bind if self.is_outermost else None
-        with exposed_alone(address) as recorder:
-            if recorder is not None:
-                self._options["recorder"] = recorder
+        if address is None:
+            self._run()
+            return
+        from .metrics.exposition import exposed_alone  # nobody else counts
+
+        with exposed_alone(address) as self._options["recorder"]:
             self._run()
 
     def _run(self) -> None:
@@ -196,6 +197,8 @@ class ServerProcess:
 
     @staticmethod
     def _on_log_rotation() -> None:
+        from .log_files import reopen_log_files
+
         if names := reopen_log_files():
             logger.info("SIGUSR1: log files opened again: %s", ", ".join(names))
         else:

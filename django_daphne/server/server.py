@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.compatibility import guarantee_single_callable
 
@@ -20,15 +20,16 @@ from .asgi.tasks import ApplicationTasks
 from .bound_socket import BoundSocket
 from .config import ServerConfig
 from .connection import Connection, LoopClock, RefusedConnection, ServerContext
-from .counted_connection import CountedConnection
 from .health import HealthCheck
 from .interfaces import AccessRecord
 from .listeners import Listeners
-from .metrics.recorder import PageRecorder
 from .redirect import HTTPSRedirect
 from .resources import find_connection_limit
 from .transports import ConnectionProtocol
 from .types import ASGIApplication
+
+if TYPE_CHECKING:
+    from .metrics.recorder import PageRecorder
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -91,9 +92,11 @@ class Server:
         self._is_closed = False
         self._hurried = asyncio.Event()
         self._max_connections = self._config.limits.max_connections or find_connection_limit()
-        self._make_connection: type[Connection] = (
-            Connection if recorder is None else CountedConnection
-        )
+        self._make_connection = Connection
+        if recorder is not None:
+            from .counted_connection import CountedConnection
+
+            self._make_connection = CountedConnection
         self._refusal_logged = float("-inf")
         self._lifespan: Lifespan
         self._context: ServerContext

@@ -16,14 +16,16 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from . import files, tls_extension
 from .exceptions import ClientDisconnected
 from .interfaces import Transport
 from .protocols.flow_control import FlowControl
-from .proxy_protocol import ProxyHeader
 from .types import Address
+
+if TYPE_CHECKING:
+    from .proxy_protocol import ProxyHeader
 
 logger = logging.getLogger("django_daphne.server")
 

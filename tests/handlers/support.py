@@ -80,12 +80,15 @@ class Gate:
 
 
 class Ear:
-    """Hears the signals of all requests: names and threads, in the order of their coming.
+    """Hears the signals of requests: names and threads, in the order of their coming.
 
-    ``places`` are the names of the threads.
+    ``places`` are the names of the threads. A class of handlers leaves out the requests of all
+    others: the end of one may come when the test that has asked is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: type[ThreadedASGIHandler] | None = None) -> None:
+        # An exception is nobody's.
+        self._senders = {name: None if name == "exception" else handlers for name in SIGNALS}
         self.names: list[str] = []
         self.threads: list[int] = []
         self.places: list[str] = []
@@ -95,14 +98,14 @@ class Ear:
     def __enter__(self) -> Ear:
         for name, signal in SIGNALS.items():
             self._receivers[name] = self._receiver(name)
-            signal.connect(self._receivers[name])
+            signal.connect(self._receivers[name], self._senders[name])
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None
     ) -> None:
         for name, receiver in self._receivers.items():
-            SIGNALS[name].disconnect(receiver)
+            SIGNALS[name].disconnect(receiver, self._senders[name])
 
     def _receiver(self, name: str) -> Callable[..., None]:
         def hear(**values: object) -> None:
@@ -295,6 +298,7 @@ class HandlerTestCase(SimpleTestCase):
         # Each handler says once which way its requests take; few tests want to hear it.
         self.enterContext(mock.patch.object(strategies.logger, "disabled", True))
         self.pool = self.make_pool()
+        self.handlers: type[ThreadedASGIHandler] = type("Handler", (ThreadedASGIHandler,), {})
 
     def make_pool(self, limit: int = 4) -> LanePool:
         """Return lanes that end with the test, and that have to be idle then."""
@@ -333,11 +337,11 @@ class HandlerTestCase(SimpleTestCase):
 
     def new_handler(self) -> ThreadedASGIHandler:
         """Return a new handler for the project as it is."""
-        return ThreadedASGIHandler(self.pool)
+        return self.handlers(self.pool)
 
     def listen(self) -> Ear:
-        """Hear signals until the end of the test."""
-        return self.enterContext(Ear())
+        """Hear signals of handlers that are made by this test, until its end."""
+        return self.enterContext(Ear(self.handlers))
 
     def assert_once(self, ear: Ear, *between: str) -> None:
         """Assert that one request was heard, which started and finished in the same thread."""

@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from django_daphne.handlers.threaded import ThreadedASGIHandler
 
-from .support import Exchange, HandlerTestCase, Response, ask
+from .support import Ear, Exchange, HandlerTestCase, Response, ask
 
 LIMIT = 1000  # bytes that are kept in memory
 
@@ -217,7 +217,7 @@ class UselessTests(BodyTestCase):
         for parts in ([body], [body[:middle], body[middle:]]):
             answers = []
             for handler in (ThreadedASGIHandler(self.pool), ASGIHandler()):
-                with self.listen() as ear:
+                with Ear() as ear:
                     response = await self.send(handler, *parts, headers=headers, **more)
                 answers.append((response.status, sorted(response.headers), response.body))
                 self.assertEqual(

@@ -23,7 +23,7 @@ from django_daphne.management.commands.runserver import Command
 from tests.support.processes import get
 from tests.support.server import serve
 
-from .support import LANE, Exchange, HandlerTestCase, Response, ask
+from .support import LANE, Ear, Exchange, HandlerTestCase, Response, ask
 
 STYLE = b"p { color: red }\n" * 20_000
 SECRET = b"not for everybody"
@@ -87,7 +87,7 @@ class FileTests(StaticFilesTestCase):
 
     async def test_found(self):
         """The browser asks for a file: it is opened in a lane, sent, and closed."""
-        ear = self.listen()
+        ear = self.enterContext(Ear())
         response = await ask(self.static, "/static/style.css")
         self.assertEqual((response.status, response.body == STYLE), (200, True))
         headers = dict(response.headers)
@@ -106,7 +106,7 @@ class FileTests(StaticFilesTestCase):
 
     async def test_missing(self):
         """The browser asks for a file that is not there: the developer reads its name."""
-        ear = self.listen()
+        ear = self.enterContext(Ear())
         response = await ask(self.static, "/static/nothing.css")
         self.assertEqual(response.status, 404)
         self.assertIn("nothing.css", response.text)

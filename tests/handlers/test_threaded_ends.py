@@ -226,7 +226,7 @@ class OnceTests(HandlerTestCase):
     async def test_no_request(self):
         """The client sends a query that is not UTF-8, and a body that is too large."""
         handler = self.handler(lambda request: HttpResponse(request.body))
-        ear = self.listen()
+        ear = self.enterContext(Ear())
         self.assertEqual((await ask(handler, query_string=b"\xff")).status, 400)
         self.assert_once(ear)
         with override_settings(DATA_UPLOAD_MAX_MEMORY_SIZE=3):

@@ -251,14 +251,11 @@ def exposed(sockets: Sequence[BoundSocket]) -> Iterator[Board]:
 
 
 @contextmanager
-def exposed_alone(address: str | None) -> Iterator[PageRecorder | None]:
-    """Answer for the one process that serves; give its recorder, None without an address.
+def exposed_alone(address: str) -> Iterator[PageRecorder]:
+    """Answer for the one process that serves; give its recorder.
 
     Raises ConfigurationError or ListenError.
     """
-    if address is None:
-        yield None
-        return
     with exposed(bind_metrics(address)) as board:
         board.set_workers(1)
         yield PageRecorder(board.add())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -188,14 +187,16 @@ def error_page(status: int, text: str) -> tuple[list[Header], bytes]:
 
     The texts are ours and hold nothing of the request.
     """
+    from html import escape  # a large table comes with it
+
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Error"
-    title = html.escape(f"{status} {phrase}")
+    title = escape(f"{status} {phrase}")
     body = (
         f"<!DOCTYPE html>\n<html lang=en>\n<head><title>{title}</title></head>\n"
-        f"<body>\n<h1>{title}</h1>\n<p>{html.escape(text)}</p>\n"
+        f"<body>\n<h1>{title}</h1>\n<p>{escape(text)}</p>\n"
         "<hr>\n<footer>Daphne</footer>\n</body>\n</html>\n"
     ).encode()
     return [
