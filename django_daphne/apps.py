@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
-from django.core.checks import register
+from typing import Any
 
-from .checks import CHECKS
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, register
+
 from .handlers import substitute
+
+
+def run_checks(**options: Any) -> list[CheckMessage]:
+    """Return what all checks of the app find. They are imported where checks are run."""
+    from .checks import CHECKS
+
+    return [message for check in CHECKS for message in check(**options)]
 
 
 class DjangoDaphneConfig(AppConfig):
@@ -17,6 +25,5 @@ class DjangoDaphneConfig(AppConfig):
     verbose_name = "Django Daphne"
 
     def ready(self) -> None:
-        for check in CHECKS:
-            register(check, "django_daphne")
+        register(run_checks, "django_daphne")
         substitute()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import __version__
+from .collector import collecting_seldom, keep_what_is_loaded
 from .server import (
     ConfigurationError,
     LifespanFailure,
@@ -27,7 +28,6 @@ from .server import (
     find_misfit,
     forward_twisted_log,
     get_worker,
-    keep_what_is_loaded,
     log_level,
     loop_in_use,
     raise_descriptor_limit,
@@ -91,11 +91,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             warn(resolved)
             supervise(config, announce=say_where)
             return EXIT_OK
-        application = load_application(path)
-        # A Django project brings our Django layer along, which has options of its own, and more.
-        if layer := sys.modules.get("django_daphne.handlers"):
-            application = layer.prepare_site(application)
-            resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
+        with collecting_seldom():
+            application = load_application(path)
+            # A Django project brings our Django layer along, which has options of its own.
+            if layer := sys.modules.get("django_daphne.handlers"):
+                application = layer.prepare_site(application)
+                resolved = resolve(flags, os.environ, {}, groups=layer.GROUPS)
         if get_worker() is None:
             warn(resolved)
         if check:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from .bound_socket import BoundSocket
     from .launch import run, supervise
     from .memory import MemoryConnection, MemoryServer
-    from .process import ServerProcess, activated, keep_what_is_loaded
+    from .process import ServerProcess, activated
     from .reactor import (
         ForeignReactor,
         LoopReactor,
@@ -86,7 +86,6 @@ _WHAT_SERVES = {
     "find_misfit": ".asgi.fitness",
     "get_worker": ".workers.inheritance",
     "forward_twisted_log": ".reactor",
-    "keep_what_is_loaded": ".process",
     "loop_in_use": ".reactor",
     "raise_descriptor_limit": ".resources",
     "run": ".launch",
@@ -146,7 +145,6 @@ __all__ = [
     "forward_twisted_log",
     "get_worker",
     "handling",
-    "keep_what_is_loaded",
     "log_level",
     "loop_in_use",
     "merge",

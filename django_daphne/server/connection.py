@@ -69,7 +69,7 @@ class RequestLimit:
         self._running -= 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServerContext:
     """What the connections of one server share. Made on the loop's thread."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .recording import Recorder
 from .request_id import Trace
@@ -104,8 +104,7 @@ class Transport(ByteStream, Protocol):
         """Ask for pause_sending above ``high`` buffered bytes, resume_sending well below."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a request came from, by the connection or by what a trusted proxy says of it.
 
     ``client`` and ``server`` are None where nobody knows. ``scheme`` is "http" or "https".
@@ -356,7 +355,7 @@ class ConnectionProtocol(Protocol):
         """Ask for an end of what has none by itself; more than once, if need be."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ConnectionContext:
     """What a protocol knows of the world around its connection.
 

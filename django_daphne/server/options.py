@@ -21,7 +21,7 @@ import os
 import re
 import typing
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from .exceptions import ConfigurationError
 
@@ -61,9 +61,11 @@ class Problem:
         return f"{self.text} {self.hint}".rstrip()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Traits:
-    """Hold what the author of an option says about it beyond its name, type and default.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Option:
+    """Describe one option completely: what its field says, and what its author says beyond that.
+
+    `kind` is bool, int, float, str or tuple (of str). `choices` is empty where any value will do.
 
     `outcome` is what happens beyond a limit or a timeout: a status or a short phrase.
     `none_values` are numbers that stand for None, and `none_means` says what None does. `rule`
@@ -75,6 +77,11 @@ class Traits:
     `secret` one is shown nowhere.
     """
 
+    name: str
+    kind: type
+    optional: bool
+    choices: tuple[str, ...]
+    default: Any
     help: str
     unit: str = ""
     outcome: str = ""
@@ -93,26 +100,6 @@ class Traits:
     negatable: bool = False
     core_only: bool = False
     secret: bool = False
-
-
-def option(default: T, *, help: str, **traits: Any) -> T:
-    """Declare a field of a group; the further keywords are the attributes of `Traits`."""
-    made = Traits(help=help, **traits)
-    return dataclasses.field(default=default, repr=not made.secret, metadata={"traits": made})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Option(Traits):
-    """Describe one option completely: its traits, and what its field says.
-
-    `kind` is bool, int, float, str or tuple (of str). `choices` is empty where any value will do.
-    """
-
-    name: str
-    kind: type
-    optional: bool
-    choices: tuple[str, ...]
-    default: Any
 
     @property
     def flag(self) -> str:
@@ -244,29 +231,71 @@ class Option(Traits):
         return value
 
 
+class _Declared(NamedTuple):
+    """What stands in the place of a field's value until its group is made."""
+
+    default: Any
+    traits: dict[str, Any]
+
+
+def option(default: T, *, help: str, **traits: Any) -> T:
+    """Declare a field of a group; the further keywords are attributes of `Option`."""
+    return cast(T, _Declared(default, {"help": help, **traits}))
+
+
 @typing.dataclass_transform(frozen_default=True, kw_only_default=True)
 class Group:
-    """Be the base of groups: make a subclass a frozen dataclass that checks its values.
+    """Be the base of groups: values by keyword, checked and never changed.
 
     A wrong value raises ConfigurationError. `title` heads the group in help texts and docs.
+
+    Groups look like frozen dataclasses. They are none, because what a dataclass compiles for each
+    of so many fields takes a tenth of the time in which a server starts.
     """
 
     title: ClassVar[str]
     options: ClassVar[tuple[Option, ...]]
 
     def __init_subclass__(cls, *, title: str) -> None:
-        made: Any = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         hints = typing.get_type_hints(cls)
         cls.title = title
-        cls.options = tuple(_bind(field, hints[field.name]) for field in dataclasses.fields(made))
+        cls.options = tuple(
+            _bind(name, value, hints[name])
+            for name, value in vars(cls).items()
+            if isinstance(value, _Declared)
+        )
+        for item in cls.options:
+            setattr(cls, item.name, item.default)
 
-    def __post_init__(self) -> None:
+    def __init__(self, **values: Any) -> None:
         for item in self.options:
-            value = item.check(getattr(self, item.name), f"{type(self).__name__}.{item.name}")
-            object.__setattr__(self, item.name, value)
+            value = item.default
+            if item.name in values:
+                where = f"{type(self).__name__}.{item.name}"
+                value = item.check(values.pop(item.name), where)
+            self.__dict__[item.name] = value
+        if values:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
+
+    def __repr__(self) -> str:
+        shown = [item.name for item in self.options if not item.secret]
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        return f"{type(self).__name__}({values})"
 
 
-def _bind(field: dataclasses.Field[Any], hint: Any) -> Option:
+def _bind(name: str, declared: _Declared, hint: Any) -> Option:
     parts = typing.get_args(hint)
     optional = type(None) in parts
     if optional:
@@ -274,14 +303,15 @@ def _bind(field: dataclasses.Field[Any], hint: Any) -> Option:
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     kind = str if choices else typing.get_origin(hint) or hint
     bound = Option(
-        **vars(field.metadata["traits"]),
-        name=field.name,
+        name=name,
         kind=kind,
         optional=optional,
         choices=choices,
-        default=field.default,
+        default=declared.default,
+        **declared.traits,
     )
-    return dataclasses.replace(bound, default=bound.check(field.default, field.name))
+    object.__setattr__(bound, "default", bound.check(declared.default, name))
+    return bound
 
 
 # What happens at many a limit.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -217,15 +216,6 @@ def activated(config: ServerConfig) -> list[tuple[int, str]]:
     # Twisted has an endpoint of its own for them.
     is_named = any("systemd:" in endpoint for endpoint in config.listen.endpoint)
     return [] if is_named else take_sockets(os.environ)
-
-
-def keep_what_is_loaded() -> None:
-    """Take what has been made so far out of the garbage collector's rounds.
-
-    An application and its modules live as long as their process. Without them a full round takes
-    a fraction of the time, and that is time in which nobody is served.
-    """
-    gc.freeze()
 
 
 def _close(loop: asyncio.AbstractEventLoop, twisted: LoopReactor) -> None:

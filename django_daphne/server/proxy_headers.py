@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import unquote
 
@@ -83,7 +82,7 @@ class ProxyHeaders:
             headers[:] = [field for field in headers if field[0] != _ROOT_PATH]
             root_path = self._root_path(root_paths[-1], own.client, is_trusted)
             if root_path is not None:
-                origin = replace(origin, root_path=root_path)
+                origin = origin._replace(root_path=root_path)
         if not (self._is_on and is_trusted):
             return origin
         found = {name for name, _ in headers}
@@ -144,7 +143,7 @@ class ProxyHeaders:
         port = _last(headers, _PORT, _parse_port)
         if server is not None and port is not None:
             server = server[0], port
-        return replace(origin, client=client or origin.client, scheme=scheme, server=server)
+        return origin._replace(client=client or origin.client, scheme=scheme, server=server)
 
     def _forwarded(self, headers: list[Header], origin: Origin) -> Origin:
         """Read Forwarded; whoever wrote of the client also wrote of its scheme and host."""
@@ -159,7 +158,7 @@ class ProxyHeaders:
         scheme = _parse_scheme(pairs.get("proto", "")) or origin.scheme
         server = _parse_host(pairs.get("host", ""), scheme) or _host(headers, scheme)
         server = server or origin.server
-        return replace(origin, client=client or origin.client, scheme=scheme, server=server)
+        return origin._replace(client=client or origin.client, scheme=scheme, server=server)
 
     def _walk(
         self, entries: Iterator[T], parse: Callable[[T], Address]

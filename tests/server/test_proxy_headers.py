@@ -7,7 +7,6 @@ import sys
 import unittest
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -179,7 +178,7 @@ class XForwardedTests(unittest.TestCase):
         """The proxies tell of the client, with their own addresses behind it."""
         for value, client in CLIENTS.items():
             with self.subTest(value):
-                expected = replace(OWN, client=client or PEER)
+                expected = OWN._replace(client=client or PEER)
                 self.assertEqual(read(f"X-Forwarded-For: {value}"), expected)
 
     def test_lines(self):
@@ -200,10 +199,10 @@ class XForwardedTests(unittest.TestCase):
 
     def test_no_address_of_its_own(self):
         """The proxy comes over a unix socket."""
-        nowhere = replace(OWN, client=None, server=None)
+        nowhere = OWN._replace(client=None, server=None)
         for value, client in (("203.0.113.7", SEVEN), ("unknown", None)):
             found = read(f"X-Forwarded-For: {value}", own=nowhere)
-            self.assertEqual(found, replace(nowhere, client=client))
+            self.assertEqual(found, nowhere._replace(client=client))
 
     def test_other_name(self):
         """The operator names another header, and the usual one says nothing."""
@@ -217,7 +216,7 @@ class XForwardedTests(unittest.TestCase):
         one = "X-Forwarded-For: 203.0.113.7:1"
         for value, port in (("4711", 4711), ("1, 4711", 4711), ("0", 1), ("x", 1), ("65536", 1)):
             found = read(one, f"X-Port: {value}", proxy_headers_port="X-Port")
-            self.assertEqual(found, replace(OWN, client=("203.0.113.7", port)))
+            self.assertEqual(found, OWN._replace(client=("203.0.113.7", port)))
         self.assertEqual(read(one, proxy_headers_port="X-Port").client, ("203.0.113.7", 1))
         # Without an address there is nothing that the port could be of.
         self.assertEqual(read("X-Port: 4711", proxy_headers_port="X-Port").client, PEER)
@@ -233,7 +232,7 @@ class XForwardedTests(unittest.TestCase):
 
     def test_scheme(self):
         """The proxy tells the scheme that the client used; the last value is its own."""
-        tls = replace(OWN, scheme="https")
+        tls = OWN._replace(scheme="https")
         for own, scheme, values in (
             (OWN, "https", ("https", "HTTPS", "wss", "http, https", "ftp,https", "x,\thttps\t")),
             (tls, "http", ("http", "Http", "ws", "https, http", "https,http ")),
@@ -242,7 +241,7 @@ class XForwardedTests(unittest.TestCase):
         ):
             for value in values:
                 found = read(f"X-Forwarded-Proto: {value}", own=own)
-                self.assertEqual(found, replace(own, scheme=scheme), value)
+                self.assertEqual(found, own._replace(scheme=scheme), value)
         found = read("X-Forwarded-Proto: http", "X-Forwarded-Proto: https")
         self.assertEqual(found.scheme, "https")
 
@@ -271,7 +270,7 @@ class XForwardedTests(unittest.TestCase):
             self.assertEqual(read(f"X-Forwarded-Port: {value}").server, (SERVER[0], port))
         for value in ("", "0", "65536", "99999", "000443", "-1", "+1", "x", "443,", "0x1", "\xb2"):
             self.assertEqual(read(f"X-Forwarded-Port: {value}").server, SERVER, value)
-        nowhere = replace(OWN, server=None)
+        nowhere = OWN._replace(server=None)
         self.assertIsNone(read("X-Forwarded-Port: 443", own=nowhere).server)
 
 
@@ -282,7 +281,7 @@ class ForwardedTests(unittest.TestCase):
         """The proxies write one line; its elements tell of client and scheme."""
         for value, (client, scheme) in FORWARDED.items():
             with self.subTest(value):
-                expected = replace(OWN, client=client or PEER, scheme=scheme)
+                expected = OWN._replace(client=client or PEER, scheme=scheme)
                 self.assertEqual(read(f"Forwarded: {value}"), expected)
 
     def test_lines(self):
@@ -410,7 +409,7 @@ class RootPathTests(unittest.TestCase):
             headers = fields("Host: a", *(f"Daphne-Root-Path: {value}" for value in values), "X: b")
             found = reader.read(headers, OWN, is_trusted)
             self.assertEqual(headers, fields("Host: a", "X: b"))
-            self.assertEqual(replace(found, root_path="/own"), OWN)
+            self.assertEqual(found._replace(root_path="/own"), OWN)
         return found.root_path
 
     def test_good(self):
@@ -458,7 +457,7 @@ class RootPathTests(unittest.TestCase):
         self.assertEqual([record.args for record in logs.records], [("127.0.0.1",)])
         reader = ProxyHeaders(ServerConfig().replace(trusted_proxies=[]).proxy)
         with self.assertLogs(LOGGER, "WARNING") as logs:
-            reader.read(fields("Daphne-Root-Path: /a"), replace(OWN, client=None), False)
+            reader.read(fields("Daphne-Root-Path: /a"), OWN._replace(client=None), False)
         self.assertIn("from a unix socket", logs.output[0])
 
 

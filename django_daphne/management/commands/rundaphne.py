@@ -14,6 +14,7 @@ from django.core import checks
 from django.core.management.base import BaseCommand, CommandError
 
 from ...asgi import ApplicationNotFound, load_application
+from ...collector import collecting_seldom, keep_what_is_loaded
 from ...handlers import prepare_site
 from ...server import (
     BoundSocket,
@@ -30,7 +31,6 @@ from ...server import (
     check_certificates,
     describe,
     get_worker,
-    keep_what_is_loaded,
     log_level,
     loop_in_use,
     raise_descriptor_limit,
@@ -114,7 +114,8 @@ class Command(BaseCommand):
 
     def _load(self) -> Any:
         try:
-            return prepare_site(load_application())
+            with collecting_seldom():
+                return prepare_site(load_application())
         except (ApplicationNotFound, ConfigurationError) as error:
             raise CommandError(str(error)) from error
 
