@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("bound_socket", "unix_sockets", "listeners", "pid_file"),
         *("accepting", "twisted_transport", "twisted_endpoints"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),
-        *("tls", "tls_extension", "certificates", "redirect", "health"),
+        *("tls", "tls_extension", "tls_transport", "certificates", "redirect", "health"),
         *("manual_loop", "memory", "memory_transport"),
         *("workers*", "launch"),
         *("counted_connection", "metrics.exposition"),

@@ -1,8 +1,9 @@
 """Accepting connection by connection, where the loop cannot do it for us.
 
 The loop's own servers take as many connections as there are, and make a transport of each. Both is
-in the way at times: a PROXY protocol header has to be taken off first, and processes that accept on
-one socket each take a few, or the first to wake up would get them all.
+in the way at times: a PROXY protocol header has to be taken off first, TLS has a transport of its
+own, and processes that accept on one socket each take a few, or the first to wake up would get them
+all.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from .addresses import TrustedPeers
 from .bound_socket import BoundSocket
 from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
 from .tls import Encryption
+from .tls_transport import connect_accepted
 from .transports import ConnectionFactory, NativeTransport
 
 logger = logging.getLogger("django_daphne.server")
@@ -47,9 +50,9 @@ class AcceptingListener:
         self._encryption = encryption
         self._loop = asyncio.get_running_loop()
         self._max_accepts = _MAX_CONTENDED_ACCEPTS if bound.is_contended else _MAX_ACCEPTS
-        # Tasks that wait for a header, and those that have it and may wait for TLS; their sockets.
+        # Tasks that wait for a header, with their sockets, and those that may wait for TLS.
         self._introductions: dict[asyncio.Task[None], socket.socket] = {}
-        self._handovers: dict[asyncio.Task[None], socket.socket] = {}
+        self._handovers: set[asyncio.Task[None]] = set()
         self._paused: asyncio.TimerHandle | None = None
         self._is_closed = False
         self.description = bound.description + (" (TLS)" if encryption else "")
@@ -61,7 +64,7 @@ class AcceptingListener:
         self._bound.socket.listen(backlog)
         self._resume()
 
-    async def renew(self, encryption: Encryption) -> None:
+    def renew(self, encryption: Encryption) -> None:
         """Speak TLS by other certificates with whoever is introduced from now on."""
         self._encryption = encryption
 
@@ -104,22 +107,22 @@ class AcceptingListener:
             await self._hand_over(sock, None)
 
     async def _hand_over(self, sock: socket.socket, introduction: Any) -> None:
-        """Let the loop have the connection; its task is the running one."""
+        """Make a connection of it; its task is the running one."""
         if (task := asyncio.current_task()) is not None:
             self._introductions.pop(task, None)
-            self._handovers[task] = sock
-        connect = self._connect
-        options = {} if self._encryption is None else self._encryption.options()
+            self._handovers.add(task)
+        make = partial(NativeTransport, self._connect, introduction)
+        if self._encryption is not None:
+            await connect_accepted(make, sock, self._encryption)
+            return
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: NativeTransport(connect, introduction), sock, **options
-            )
+            await self._loop.connect_accepted_socket(make, sock)
         except OSError:
             sock.close()
             raise
 
     def _introduced(self, task: asyncio.Task[None]) -> None:
-        self._handovers.pop(task, None)
+        self._handovers.discard(task)
         sock = self._introductions.pop(task, None)
         if sock is not None:
             sock.close()  # it was not handed over
@@ -178,11 +181,11 @@ class ProxyListener(AcceptingListener):
             await asyncio.wait(under_way, timeout=_LAST_INTRODUCTIONS)
         for task in self._introductions:
             task.cancel()
-        # A hand-over is waited for: cancelled, uvloop would make a connection that never ends.
+        # Without TLS a hand-over is waited for: cancelled, uvloop would make a connection of it
+        # that never ends.
         if self._encryption is not None:
-            for sock in self._handovers.values():
-                with suppress(OSError):  # it has ended already
-                    sock.shutdown(socket.SHUT_RDWR)
+            for task in self._handovers:
+                task.cancel()
         if waiting := [*self._introductions, *self._handovers]:
             await asyncio.wait(waiting)
         self._bound.close()

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from .bound_socket import BoundSocket
 from .reactor import loop_name
 from .transports import ConnectionFactory, NativeTransport
 from .types import Address
-
-if TYPE_CHECKING:
-    from .tls import Encryption
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -44,36 +41,29 @@ class NativeListener(Listener, Protocol):
     async def start(self, connect: ConnectionFactory, backlog: int) -> None:
         """Begin to accept."""
 
-    async def renew(self, encryption: Encryption) -> None:
-        """Speak TLS by other certificates with whoever connects from now on."""
-
 
 class SocketListener:
-    """Accepts on a bound socket with a native server of the loop, with TLS or without."""
+    """Accepts on a bound socket with a native server of the loop."""
 
-    def __init__(self, bound: BoundSocket, encryption: Encryption | None = None) -> None:
+    def __init__(self, bound: BoundSocket) -> None:
         self._bound = bound
-        self._encryption = encryption
         self._server: asyncio.Server | None = None
-        self._connect: ConnectionFactory
-        self._backlog: int
-        self.description = bound.description + (" (TLS)" if encryption else "")
+        self.description = bound.description
         self.address = bound.address
 
     async def start(self, connect: ConnectionFactory, backlog: int) -> None:
         """Begin to accept."""
-        self._connect, self._backlog = connect, backlog
-        self._server = await self._serve()
-
-    async def renew(self, encryption: Encryption) -> None:
-        """Speak TLS by other certificates with whoever connects from now on.
-
-        Nobody is disconnected or refused: another server takes over on the same socket.
-        """
-        self._encryption = encryption
-        server, self._server = self._server, await self._serve()
-        if server is not None:
-            await _retire(server)
+        # The server closes what it was given.
+        sock = self._bound.socket.dup()
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: NativeTransport(connect), sock=sock, backlog=_MAX_ACCEPTS
+            )
+        except BaseException:
+            sock.close()
+            raise
+        # asyncio takes the backlog for the number of connections to accept in one go, too.
+        self._bound.socket.listen(backlog)
 
     async def close(self) -> None:
         """Accept no more."""
@@ -81,22 +71,6 @@ class SocketListener:
         if self._server is not None:
             await _retire(self._server)
         self._bound.close()
-
-    async def _serve(self) -> asyncio.Server:
-        # The server closes what it was given, and the next one needs it.
-        sock = self._bound.socket.dup()
-        connect = self._connect
-        options = {} if self._encryption is None else self._encryption.options()
-        try:
-            server = await asyncio.get_running_loop().create_server(
-                lambda: NativeTransport(connect), sock=sock, backlog=_MAX_ACCEPTS, **options
-            )
-        except BaseException:
-            sock.close()
-            raise
-        # asyncio takes the backlog for the number of connections to accept in one go, too.
-        self._bound.socket.listen(self._backlog)
-        return server
 
 
 async def _retire(server: asyncio.Server) -> None:

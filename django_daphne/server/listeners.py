@@ -17,8 +17,8 @@ from .sockets import bind
 from .transports import ConnectionFactory
 
 if TYPE_CHECKING:
+    from .accepting import AcceptingListener
     from .certificates import Certificates
-    from .tls import Encryption
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -39,7 +39,7 @@ class Listeners:
         self._certificates: Certificates | None = None
         self._accepting: dict[BoundSocket, endpoints.NativeListener] = {}
         self._ports: list[endpoints.Listener] = []  # of endpoint strings
-        self._encrypted: dict[BoundSocket, Encryption] = {}  # with what each was begun
+        self._encrypted: dict[BoundSocket, AcceptingListener] = {}
         self._changing = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         # How the connections of an address are made; the second of those without TLS beside others.
@@ -148,32 +148,35 @@ class Listeners:
 
     async def _accept(self, bound: BoundSocket) -> None:
         """Begin to accept on a socket."""
-        encryption = None
-        if self._certificates is not None and not bound.is_plain:
-            encryption = self._certificates.encryption
-        listener = self._make_listener(bound, encryption)
-        connect = self._connects[bound.is_insecure]
-        await listener.start(connect, self._config.listen.backlog)
+        certificates = None if bound.is_plain else self._certificates
+        listener: endpoints.NativeListener
+        if certificates is None and bound.proxy_protocol == "off" and not bound.is_contended:
+            listener = endpoints.SocketListener(bound)
+        else:
+            listener = self._make_accepting(bound, certificates)
+        await listener.start(self._connects[bound.is_insecure], self._config.listen.backlog)
         self._accepting[bound] = listener
-        if encryption is not None:
-            self._encrypted[bound] = encryption
 
-    def _make_listener(
-        self, bound: BoundSocket, encryption: Encryption | None
-    ) -> endpoints.NativeListener:
-        if bound.proxy_protocol == "off" and not bound.is_contended:
-            return endpoints.SocketListener(bound, encryption)
+    def _make_accepting(
+        self, bound: BoundSocket, certificates: Certificates | None
+    ) -> AcceptingListener:
         from .accepting import AcceptingListener, ProxyListener
 
-        if bound.proxy_protocol == "off":
-            return AcceptingListener(bound, encryption)
-        return ProxyListener(
-            bound,
-            bound.proxy_protocol,
-            TrustedPeers(self._config.proxy.trusted_proxies),
-            self._config.timeouts.header_timeout,
-            encryption,
+        encryption = None if certificates is None else certificates.encryption
+        listener = (
+            AcceptingListener(bound, encryption)
+            if bound.proxy_protocol == "off"
+            else ProxyListener(
+                bound,
+                bound.proxy_protocol,
+                TrustedPeers(self._config.proxy.trusted_proxies),
+                self._config.timeouts.header_timeout,
+                encryption,
+            )
         )
+        if encryption is not None:
+            self._encrypted[bound] = listener
+        return listener
 
     def _versions(self) -> tuple[str, ...]:
         """Return the versions of HTTP to agree on over TLS by ALPN, the best first."""
@@ -189,18 +192,9 @@ class Listeners:
             certificates = self._certificates
             if certificates is None or self.is_closing:
                 return
-            is_new = await asyncio.to_thread(certificates.renew, is_asked=is_asked)
-            # Also those where it went wrong the last time.
-            for bound, used in self._encrypted.items():
-                if used is not certificates.encryption:
-                    listener = self._accepting[bound]
-                    try:
-                        await listener.renew(certificates.encryption)
-                    except OSError as error:
-                        logger.error("No new certificates on %s: %s", listener.description, error)
-                    else:
-                        self._encrypted[bound] = certificates.encryption
-            if is_new:
+            if await asyncio.to_thread(certificates.renew, is_asked=is_asked):
+                for listener in self._encrypted.values():
+                    listener.renew(certificates.encryption)
                 logger.info("Certificates for new connections: %s", certificates)
 
     async def _watch_certificates(self, interval: float) -> None:

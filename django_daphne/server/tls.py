@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .config import ServerConfig
 from .exceptions import ConfigurationError
@@ -30,8 +30,6 @@ logger = logging.getLogger("django_daphne.server")
 
 # OpenSSL's names for a key that does not belong to the certificate.
 _MISMATCHES: Final = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
-# Seconds: the loops take no "never", and None for a minute.
-_FOREVER: Final = 1e9
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _VERIFY_MODES: Final = {
     "off": ssl.CERT_NONE,
@@ -76,14 +74,6 @@ class Encryption:
     contexts: tuple[ServerContext, ...]
     handshake_timeout: float | None
     shutdown_timeout: float | None
-
-    def options(self) -> dict[str, Any]:
-        """Return the arguments for the loop's native servers and connections."""
-        return {
-            "ssl": self.contexts[0],
-            "ssl_handshake_timeout": self.handshake_timeout or _FOREVER,
-            "ssl_shutdown_timeout": self.shutdown_timeout or _FOREVER,
-        }
 
 
 def load_contexts(config: TLSConfig, alpn: Sequence[str]) -> list[ServerContext]:

@@ -89,7 +89,7 @@ class NativeTransport(asyncio.Protocol):
         self._connection = self._connect()
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
-        if not type(transport).__module__.startswith("uvloop"):
+        if type(transport).__module__.startswith("asyncio"):
             self.write = self._write_if_open
         self.peer = _address(transport.get_extra_info("peername"))
         self.host = _address(transport.get_extra_info("sockname"))

@@ -14,6 +14,7 @@ from typing import Any
 from django.test import tag
 
 from django_daphne.server import ServerConfig
+from django_daphne.server.accepting import AcceptingListener
 from django_daphne.server.certificates import Certificates
 from django_daphne.server.config import ListenConfig
 from django_daphne.server.endpoints import SocketListener
@@ -215,14 +216,14 @@ class HandoverTests(CarrierTestCase, TLSTestCase):
         pair = self.make_pair("localhost")
         certificates = Certificates(ServerConfig().replace(**pair.values), ())
         (bound,) = bind(ListenConfig(port=0))
-        listener = SocketListener(bound, certificates.encryption)
+        listener = AcceptingListener(bound, certificates.encryption)
         await listener.start(self.make_recorder, 100)
         for turns in range(self.TURNS):
             socks = self.connect_some(listener.address)
             for _ in range(turns):
                 await asyncio.sleep(0)
             certificates.renew(is_asked=True)
-            await listener.renew(certificates.encryption)
+            listener.renew(certificates.encryption)
             for sock in socks:
                 ask = functools.partial(self.handshake, sock)
                 await self.loop.run_in_executor(None, ask)
