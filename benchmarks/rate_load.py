@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Ask a server over HTTP/1.1 at a fixed rate, and print how late the answers were as JSON.
+"""Ask a server at a fixed rate, by HTTP/1.1 or HTTP/2, and print how late the answers were as JSON.
 
     python benchmarks/rate_load.py --port 8000 --request FILE --answer FILE --rate 1000 --seconds 4
 
@@ -24,15 +24,19 @@ import json
 import math
 import select
 import socket
+import ssl
 import sys
 import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from http2_client import HTTP2Session
+from tls import connect
 from websocket_client import WrongAnswer
 
 # What opening a connection may take.
@@ -80,15 +84,21 @@ class Connection:
         self._request = request
         self._answer = answer
         self._heard = b""
-        self._sock = socket.create_connection(("127.0.0.1", port), timeout=CONNECT_SECONDS)
+        self._sock = self._open(port)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock.setblocking(False)
         self.number = self._sock.fileno()
 
+    def _open(self, port: int) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), timeout=CONNECT_SECONDS)
+
     def ask(self, due: float) -> None:
         """Send the request that was due at this time."""
         self.due = due
-        if self._sock.send(self._request) < len(self._request):
+        self._send(self._request)
+
+    def _send(self, data: bytes) -> None:
+        if self._sock.send(data) < len(data):
             raise WrongAnswer("a request did not fit into a connection")
 
     def listen(self) -> bool:
@@ -110,6 +120,46 @@ class Connection:
     def close(self) -> None:
         """Close it."""
         self._sock.close()
+
+
+class HTTP2Connection(Connection):
+    """The same over HTTP/2 on TLS, for a request that is a path."""
+
+    def __init__(self, port: int, request: bytes, answer: bytes) -> None:
+        """Open it, on a port of 127.0.0.1. Raises WrongAnswer, OSError."""
+        self._session = HTTP2Session(port)
+        self._path = request.decode("ascii")
+        super().__init__(port, request, answer)
+
+    def _open(self, port: int) -> socket.socket:
+        return connect(port, "h2")
+
+    def ask(self, due: float) -> None:
+        """Send the request that was due at this time."""
+        self.due = due
+        self._session.ask(self._path)
+        self._flush()
+
+    def listen(self) -> bool:
+        """Read what has come; return whether the answer is whole. Raises WrongAnswer, OSError."""
+        body = None
+        # What TLS has read of the kernel already would not be seen by `select`.
+        with suppress(ssl.SSLWantReadError):
+            while True:
+                data = self._sock.recv(65_536)
+                if not data:
+                    raise WrongAnswer("a connection was lost")
+                heard = self._session.hear(data)
+                body = body if heard is None else heard
+        if self._session.outgoing:
+            self._flush()
+        if body not in (None, self._answer):
+            raise WrongAnswer(f"heard {body[:40]!r}, for {self._answer[:40]!r}")
+        return body is not None
+
+    def _flush(self) -> None:
+        self._send(bytes(self._session.outgoing))
+        self._session.outgoing.clear()
 
 
 class Load:
@@ -182,10 +232,18 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def load(
-    *, port: int, request: bytes, answer: bytes, connections: int, rate: float, seconds: float
+    *,
+    port: int,
+    request: bytes,
+    answer: bytes,
+    connections: int,
+    rate: float,
+    seconds: float,
+    http2: bool,
 ) -> dict[str, Any]:
     """Return counts of requests, and times in microseconds. Raises WrongAnswer, OSError."""
-    opened = [Connection(port, request, answer) for _ in range(connections)]
+    kind = HTTP2Connection if http2 else Connection
+    opened = [kind(port, request, answer) for _ in range(connections)]
     gc.disable()
     count = max(1, round(rate * seconds))
     found = Load(Schedule(time.perf_counter(), rate, count), opened)
@@ -218,6 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("answer", "A file with the body that must come back."),
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="FILE", help=text)
+    parser.add_argument(
+        "--http2", action="store_true", help="Over HTTP/2 on TLS; the request is a path."
+    )
     parser.add_argument("--rate", type=float, required=True, help="Requests a second, over all.")
     parser.add_argument("--connections", type=int, default=32, help="Connections. (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="Length. (%(default)s)")

@@ -181,6 +181,13 @@ def _django_scenarios() -> Iterator[Requests]:
         )
 
 
+_OVER_HTTP2 = "GET over HTTP/2 on TLS, 13 bytes of text"
+_HTTP2 = HTTP2Requests(
+    "http2",
+    f"{_OVER_HTTP2}, 8 connections with 16 under way on each",
+    Application("trivial:app"),
+    b"Hello, world!",
+)
 _TRIVIAL = Requests(
     "trivial", "GET, 13 bytes of text", Application("trivial:app"), b"Hello, world!"
 )
@@ -230,12 +237,7 @@ SCENARIOS: dict[str, Scenario] = {
         TLSRequests(
             "tls", "GET over TLS, 13 bytes of text", Application("trivial:app"), b"Hello, world!"
         ),
-        HTTP2Requests(
-            "http2",
-            "GET over HTTP/2 on TLS, 13 bytes of text, 8 connections with 16 under way on each",
-            Application("trivial:app"),
-            b"Hello, world!",
-        ),
+        _HTTP2,
         Echoes(
             "echo64", "WebSocket, 64 bytes and back, one at a time", Application("echo:app"), 64, 1
         ),
@@ -282,11 +284,15 @@ SCENARIOS: dict[str, Scenario] = {
         *(
             FixedRate(
                 f"{request.name}-latency",
-                f"{request.summary}, asked for at a fixed rate",
+                f"{what}, asked for at a fixed rate",
                 request.application,
                 request,
             )
-            for request in (_TRIVIAL, _HELLO)
+            for request, what in (
+                (_TRIVIAL, _TRIVIAL.summary),
+                (_HELLO, _HELLO.summary),
+                (_HTTP2, _OVER_HTTP2),
+            )
         ),
         Events("sse", "Server-Sent Events, each to 1,000 clients", Application("sse:app"), 1000),
         Events(

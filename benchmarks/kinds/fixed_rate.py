@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from measure import Load, Run, measure
 from servers import BenchmarkError, pinned
 
-from .base import HERE, Column, Sample, Scenario
+from .base import HERE, Column, Sample, Scenario, Transport
 from .loading import Speed, run_client
-from .requests import Requests
+from .requests import HTTP2Requests, Requests
 
 RATE_LOADER = HERE / "rate_load.py"
 
@@ -82,7 +82,8 @@ class FixedRate(Scenario):
 
     The rate is found before the rounds, by loading each server to its maximum as the scenario of
     the request does. The load is that of rate_load.py, which compares every body with `answer`;
-    `request` has neither a body to send nor an answer that varies.
+    `request` has neither a body to send nor an answer that varies. Over HTTP/2, too, a connection
+    has one request under way, and there are as many connections as over HTTP/1.1.
 
     h2load has a rate too (`--rps`), but counts from sending. A server that stands still for half
     a second, at 992 requests a second on 32 connections for four, leaves 496 requests late; h2load
@@ -90,9 +91,14 @@ class FixedRate(Scenario):
     burst for each connection and interval, so what is measured is a queue of its own making.
     """
 
-    request: Requests
+    request: Requests | HTTP2Requests
     # Requests a second; 0 until it has been found.
     rate: float = 0
+
+    @property
+    def transport(self) -> Transport:  # type: ignore[override]  # that of the request
+        """Return what the request is sent over."""
+        return self.request.transport
 
     def check(self, port: int) -> None:
         """Send the request twice on one connection."""
@@ -145,5 +151,7 @@ class FixedRate(Scenario):
             "rate": self.rate,
             "seconds": seconds,
         }
-        words = (f"--{name}={value}" for name, value in options.items())
+        words = [f"--{name}={value}" for name, value in options.items()]
+        if self.transport == "http2":
+            words.append("--http2")
         return [*pinned(run.cores.client), str(run.python), str(RATE_LOADER), *words]

@@ -192,6 +192,10 @@ class HTTP2Requests(Answers):
         """Return h2load."""
         return ("h2load",)
 
+    def encoded(self, port: int) -> bytes:
+        """Return what rate_load.py wants to know of the request."""
+        return self.path.encode("ascii")
+
     def command(
         self, port: int, connections: int, seconds: int, *, python: Path, folder: Path
     ) -> list[str]:

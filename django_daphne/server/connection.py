@@ -34,6 +34,7 @@ from .protocols.deadlines import Deadlines, DeadlineWheel
 from .protocols.http2_frames import PREFACE
 from .protocols.http11_upgrade import UpgradableHTTP11
 from .protocols.responses import DefaultHeaders
+from .protocols.wire import TurnEnd
 from .proxy_headers import ProxyHeaders
 from .recording import Recorder
 from .request_id import DEFAULT_HEADER, Trace, TraceReader, make_trace
@@ -80,6 +81,7 @@ class ServerContext:
     log_access: Callable[[AccessRecord], None] | None
     call_soon: Callable[..., object]
     wheel: DeadlineWheel = field(init=False)
+    turn_end: TurnEnd = field(init=False)
     cycles: CycleContext = field(init=False)
     proxy_headers: ProxyHeaders = field(init=False)
     traces: TraceReader = field(init=False)
@@ -96,6 +98,7 @@ class ServerContext:
     def __post_init__(self) -> None:
         self.tasks.on_done = self.changed.set
         self.wheel = DeadlineWheel(self.clock)
+        self.turn_end = TurnEnd(self.call_soon)
         if self.config.limits.limit_concurrency is not None:
             self.admission = RequestLimit(self.config.limits.limit_concurrency)
         self.cycles = CycleContext(
@@ -209,6 +212,7 @@ class Connection:
                 create_websocket_cycle=self._create_websocket_cycle,
                 switch_protocol=self._switch_protocol,
                 call_soon=context.call_soon,
+                turn_end=context.turn_end,
                 copy_file=files.copy,
                 default_headers=context.default_headers,
                 admission=context.admission,

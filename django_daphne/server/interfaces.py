@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .recording import Recorder
 from .request_id import Trace
-from .services import Admission, DefaultHeaders
+from .services import Admission, DefaultHeaders, TurnEnd
 from .types import Address, Header, Headers
 
 if TYPE_CHECKING:
@@ -369,6 +369,7 @@ class ConnectionContext:
     create_websocket_cycle: Callable[[RequestHead, WebSocketHandshake], WebSocketCycle]
     switch_protocol: Callable[[ConnectionProtocol], None]
     call_soon: Callable[..., object]
+    turn_end: TurnEnd
     copy_file: CopyFile
     default_headers: DefaultHeaders
     admission: Admission | None

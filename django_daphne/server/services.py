@@ -31,3 +31,19 @@ class DefaultHeaders(Protocol):
 
     def fields(self) -> Sequence[Header]:
         """Return the same with names in lower case, for HTTP/2."""
+
+
+class Corkable(Protocol):
+    """What can keep what is written, so that it leaves in one write."""
+
+    is_corked: bool
+
+    def uncork(self) -> None:
+        """Send what was kept, and keep no more."""
+
+
+class TurnEnd(Protocol):
+    """The end of a turn of the loop."""
+
+    def cork(self, wire: Corkable) -> None:
+        """Let it keep what is written in this turn."""

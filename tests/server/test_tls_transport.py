@@ -55,9 +55,10 @@ class EncryptedTransportTests(CarrierTestCase, TLSTestCase):
         self.addCleanup(sock.close)
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        count = len(self.recorders)
         await self.aside(sock.connect, self.address)
         client = await self.aside(RawClient, sock, self.trusting())
-        while not (self.recorders and self.recorders[-1].events):
+        while len(self.recorders) == count or not self.recorders[-1].events:
             await asyncio.sleep(0)
         return client, self.recorders[-1]
 

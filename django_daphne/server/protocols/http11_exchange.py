@@ -84,8 +84,7 @@ class HTTP11Exchange(Exchange):
         wire = self._wire
         if more and not wire.is_corked:
             # More may come in this turn of the loop, and then leaves in the same write.
-            wire.is_corked = True
-            self._context.call_soon(wire.uncork)
+            self._context.turn_end.cork(wire)
         for piece in writer.body(data, more):
             wire.write(piece)
         if more and wire.kept_size > self._context.config.limits.write_buffer_size:

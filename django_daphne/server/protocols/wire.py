@@ -10,11 +10,13 @@ time. ``abort`` is a reset: what was cut never looks whole.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from ..config import ServerConfig
 from ..interfaces import ByteStream
+from ..services import Corkable
 from .deadlines import Deadlines
 
 # Bytes. What is as large is written by itself, for joining it to anything would copy it. No more
@@ -33,6 +35,30 @@ class WireState(enum.Enum):
 OPEN: Final = WireState.OPEN
 LINGERING: Final = WireState.LINGERING
 CLOSED: Final = WireState.CLOSED
+
+
+class TurnEnd:
+    """Uncorks the wires of one server at the end of a turn, all by one callback of the loop."""
+
+    def __init__(self, call_soon: Callable[..., object]) -> None:
+        self._call_soon = call_soon
+        self._corked: deque[Corkable] = deque()
+
+    def cork(self, wire: Corkable) -> None:
+        """Let a wire keep what is written in this turn."""
+        wire.is_corked = True
+        if not self._corked:
+            self._call_soon(self._uncork)
+        self._corked.append(wire)
+
+    def _uncork(self) -> None:
+        corked = self._corked
+        try:
+            for _ in range(len(corked)):
+                corked.popleft().uncork()
+        finally:
+            if corked:  # behind one that failed
+                self._call_soon(self._uncork)
 
 
 class Wire:
