@@ -228,7 +228,11 @@ class ApplicationCycle:
         if self._sending_is_paused:
             await self._until_writable()
         elif self._state is _SENDING_BODY:
-            await self._give_others_a_turn(len(message.get("body", b"")))
+            # An endless body and a fast client would stop the loop otherwise.
+            self._sent_in_a_row += len(message.get("body", b"")) + _COST_OF_A_PART
+            if self._sent_in_a_row >= _FAIR_SHARE:
+                self._sent_in_a_row = 0
+                await asyncio.sleep(0)
 
     async def _send_other(self, kind: str, message: Message) -> None:
         """Send what is neither the start nor bytes of the body."""
@@ -240,13 +244,6 @@ class ApplicationCycle:
             await self._send_descriptor(message)
         elif self._head.http_version != "1.0":
             self._stream.send_informational(103, messages.early_hint_headers(message))
-
-    async def _give_others_a_turn(self, size: int) -> None:
-        """Suspend now and then: an endless body and a fast client would stop the loop otherwise."""
-        self._sent_in_a_row += size + _COST_OF_A_PART
-        if self._sent_in_a_row >= _FAIR_SHARE:
-            self._sent_in_a_row = 0
-            await asyncio.sleep(0)
 
     async def _until_writable(self) -> None:
         while self._sending_is_paused and not (self._disconnected or self._state.is_over):

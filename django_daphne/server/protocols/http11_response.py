@@ -80,6 +80,10 @@ class ResponseWriter(Response[bytes]):
                 return b"".join(pieces), data
             pieces.append(data)
             return (b"".join(pieces),)
+        if more and self._head_has_left and 0 < size < LARGE and self.framing is _CHUNKED:
+            # And the usual piece of a stream.
+            self.size += size
+            return (b"%x\r\n%b\r\n" % (size, data),)
         pieces = self._take_head(None if more else size)
         framing = self.framing
         if framing is _LENGTH:
