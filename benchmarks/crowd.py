@@ -62,11 +62,12 @@ def main(
     description: str | None,
     numbers: Sequence[tuple[str, float | str, str]],
     load: Callable[..., Coroutine[Any, Any, Counts]],
+    **more: object,
 ) -> int:
     """Load as the command line says, print the counts and return the exit status.
 
     `numbers` are the options beside the port: a name, a default and a text. `load` gets them all,
-    and `pause`, which it is to call when all is open, and when what is counted is over.
+    and what is given here beside them.
     """
     import uvloop  # What checks an answer has no need of it.
 
@@ -79,7 +80,7 @@ def main(
             f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)"
         )
     try:
-        counts = uvloop.run(load(**vars(parser.parse_args()), pause=wait_after))
+        counts = uvloop.run(load(**vars(parser.parse_args()), **more))
     except (WrongAnswer, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -28,6 +28,7 @@ import environment
 from kinds.loading import Loading
 from measure import Load, Run, measure
 from peers import OURS, PEERS
+from programs import ProgramFailed, output_of
 from run import RESULTS, describe_clients
 from scenarios import SCENARIOS
 from servers import BenchmarkError, Server, choose_cores, pinned
@@ -64,21 +65,11 @@ class WatchedRun(Run):
             *("--format", self.form, "--output", str(self.output)),
         ]
         try:
-            subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                timeout=seconds + END_SECONDS,
-                check=True,
-            )
-        except subprocess.CalledProcessError as error:
-            said = (error.stderr or error.stdout).strip().splitlines() or ["not a word"]
+            output_of(command, seconds + END_SECONDS, "py-spy")
+        except ProgramFailed as error:
             raise BenchmarkError(
-                f"py-spy failed: {said[-1]} (it needs root, or "
-                "/proc/sys/kernel/yama/ptrace_scope at 0)"
+                f"{error} (it needs root, or /proc/sys/kernel/yama/ptrace_scope at 0)"
             ) from None
-        except subprocess.TimeoutExpired as error:
-            raise BenchmarkError(f"py-spy did not end: {error}") from None
 
 
 def profile(options: argparse.Namespace) -> str:

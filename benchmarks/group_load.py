@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from crowd import Counts, main, percentiles, within
+from crowd import Counts, main, percentiles, wait_after, within
 from websocket_client import CLOSE, CLOSED, PING, Messages, WrongAnswer, take_ping
 from websocket_load import open_all
 
@@ -163,4 +163,4 @@ if __name__ == "__main__":
         ("seconds", 4.0, "Length of the load."),
         ("size", 64, "Bytes in a message."),
     )
-    sys.exit(main(__doc__, options, load))
+    sys.exit(main(__doc__, options, load, pause=wait_after))

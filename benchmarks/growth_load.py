@@ -21,11 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
-from crowd import Counts, main, open_all, percentiles
+from crowd import Counts, main, open_all, percentiles, wait_after
+from http_client import is_whole, make_request
 from websocket_client import ANSWER_SECONDS, WrongAnswer
-
-# The longest answer: a head of usual size, and the body.
-ANSWER_SIZE = 4096
 
 
 class Visitors:
@@ -36,9 +34,7 @@ class Visitors:
 
     def __init__(self, port: int, body: bytes) -> None:
         """Ask for / on a port of 127.0.0.1, where the answer has this body."""
-        self.request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % port
-        self.tail = b"\r\n\r\n" + body
-        self.length = b"\r\ncontent-length: %d\r\n" % len(body)
+        self.request, self.body = make_request(port), body
         self.silent: deque[Visitor] = deque()
         self.latencies: list[float] = []
         self.under_way = 0
@@ -96,14 +92,14 @@ class Visitor(asyncio.Protocol):
         """Take an answer, or a part of one."""
         visitors = self._visitors
         answer = self._answer = self._answer + data
-        if not answer.endswith(visitors.tail):
-            if len(answer) > ANSWER_SIZE:
-                self._fail(f"answered with {answer[:40]!r} and more")
+        try:
+            if not is_whole(answer, visitors.body):
+                return
+        except WrongAnswer as error:
+            self._fail(str(error))
             return
-        head = answer[: 2 - len(visitors.tail)].lower()
-        status_is_right = head.startswith(b"http/1.1 200 ")
-        if not self._is_asking or not status_is_right or visitors.length not in head:
-            self._fail(f"answered with {answer[:40]!r}")
+        if not self._is_asking:
+            self._fail(f"answered with {answer[:40]!r} without having been asked")
             return
         self._answer, self._is_asking = b"", False
         if self.opened.done():
@@ -165,4 +161,4 @@ if __name__ == "__main__":
         ("active", 8, "Requests under way."),
         ("body", "Hello, world!", "The body of the answer."),
     )
-    sys.exit(main(__doc__, options, load))
+    sys.exit(main(__doc__, options, load, pause=wait_after))

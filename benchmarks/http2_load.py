@@ -14,13 +14,13 @@ import argparse
 import json
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from programs import ProgramFailed, output_of
 from tls import CIPHER
 
 # What h2load may take beyond the time of its load; less than what this program may.
@@ -48,12 +48,12 @@ def load(*, port: int, path: str, connections: int, streams: int, seconds: int) 
     """
     with tempfile.TemporaryDirectory(prefix="h2load-") as folder:
         log = Path(folder) / "answers"
-        printed = _run(
+        command = [
             *("h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}"),
             *("--npn-list=h2", f"--tls13-ciphers={CIPHER}", f"--log-file={log}"),
             f"https://127.0.0.1:{port}{path}",
-            seconds=seconds,
-        )
+        ]
+        printed = output_of(command, seconds + GRACE_SECONDS, "h2load")
         # When it began, its status, what it took.
         answers = [line.split("\t") for line in log.read_text().splitlines()]
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -81,24 +81,6 @@ def load(*, port: int, path: str, connections: int, streams: int, seconds: int) 
     }
 
 
-def _run(*command: str, seconds: float) -> str:
-    """Return what h2load prints."""
-    try:
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds + GRACE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadError(f"h2load did not end within {error.timeout:g} seconds") from None
-    if result.returncode:
-        raise LoadError(f"h2load failed: {(result.stderr or result.stdout).strip()}")
-    return result.stdout
-
-
 def _percentile(values: Sequence[int], percent: int) -> int:
     """Return the value below which so many of 100 sorted values lie; 0 of none."""
     return values[len(values) * percent // 100] if values else 0
@@ -119,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (%(default)s)")
     try:
         print(json.dumps(load(**vars(parser.parse_args(arguments)))))
-    except (LoadError, OSError) as error:
+    except (LoadError, ProgramFailed, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

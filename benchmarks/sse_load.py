@@ -21,7 +21,7 @@ from functools import partial
 from typing import cast
 
 from apps.broadcast import EVENT_SIZE, GREETING, make_event
-from crowd import Counts, main, open_all, percentiles, within
+from crowd import Counts, main, open_all, percentiles, wait_after, within
 from websocket_client import ANSWER_SECONDS, WrongAnswer
 
 # What the last events and the end of all streams may take.
@@ -228,4 +228,4 @@ if __name__ == "__main__":
         ("seconds", 4.0, "Length of the load."),
         ("root", "/", "What stands before the names of the paths."),
     )
-    sys.exit(main(__doc__, options, load))
+    sys.exit(main(__doc__, options, load, pause=wait_after))

@@ -13,16 +13,12 @@ missing echo.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import crowd
-import uvloop
 from websocket_client import CLOSE, CLOSED, PING, Handshake, Messages, WrongAnswer, take_ping
 
 # What the last echoes may take.
@@ -177,7 +173,7 @@ class Echo(asyncio.Protocol):
 
 async def load(
     port: int, connections: int, size: int, in_flight: int, seconds: float
-) -> dict[str, Any]:
+) -> crowd.Counts:
     """Return counts of echoes, and times in microseconds. Raises WrongAnswer, OSError."""
     messages = [Messages(number, size, in_flight) for number in range(connections)]
     transports = await open_all(port, connections)
@@ -189,7 +185,7 @@ async def load(
         future.result()
     took, busy = time.perf_counter() - began, time.process_time() - busy
     answered = sum(echo.answered for echo in echoes)
-    latencies = sorted(latency for echo in echoes for latency in echo.latencies)
+    latencies = [latency for echo in echoes for latency in echo.latencies]
     for echo in echoes:
         echo.finish()
     _, late = await asyncio.wait(ended, timeout=LAST_SECONDS)
@@ -201,33 +197,15 @@ async def load(
         "answers": answered,
         "microseconds": took * 1e6,
         "busy": busy * 1e6,
-        "p50": latencies[len(latencies) // 2] * 1e6 if latencies else 0,
-        "p99": latencies[len(latencies) * 99 // 100] * 1e6 if latencies else 0,
+        **crowd.percentiles(latencies),
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Load as the arguments say, print the counts and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--port", type=int, required=True, help="A port of 127.0.0.1.")
-    for name, default, text in (
+if __name__ == "__main__":
+    options = (
         ("connections", 32, "WebSockets."),
         ("size", 64, "Bytes in a message."),
         ("in-flight", 1, "Messages under way on each connection."),
         ("seconds", 4.0, "Length of the load."),
-    ):
-        parser.add_argument(
-            f"--{name}", type=type(default), default=default, help=f"{text} (%(default)s)"
-        )
-    try:
-        print(json.dumps(uvloop.run(load(**vars(parser.parse_args(arguments))))))
-    except (WrongAnswer, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    )
+    sys.exit(crowd.main(__doc__, options, load))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from programs import ProgramFailed, output_of
 from servers import BenchmarkError, Server, pinned
 
 from .base import Column, Sample, Scenario
@@ -150,16 +150,8 @@ def run_client(command: Sequence[str], seconds: float) -> dict[str, Any]:
     Raises BenchmarkError when it fails, with what it says, or does not end.
     """
     try:
-        result = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=seconds + CLIENT_GRACE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BenchmarkError(f"the client did not end within {error.timeout:g} seconds") from None
-    if result.returncode:
-        raise BenchmarkError(f"the client failed: {(result.stderr or result.stdout).strip()}")
-    counts: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
+        printed = output_of(command, seconds + CLIENT_GRACE_SECONDS, "the client")
+    except ProgramFailed as error:
+        raise BenchmarkError(str(error)) from None
+    counts: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return counts
