@@ -1,8 +1,8 @@
 """TLS on a socket of our own: OpenSSL reads from the kernel and writes to it.
 
 The loops' TLS carries every byte through two buffers in memory, and ends every read with an
-exception. Here a request costs one call in each direction. A record is read whole and nothing
-behind it, so what has not been read yet is in the kernel, where the loop sees it.
+exception. Here a request mostly costs one call in each direction. A record is read whole and
+nothing behind it, so what has not been read yet is in the kernel, where the loop sees it.
 
 After the handshake a read never has to write first: there is no renegotiation, and a new key that
 the client asks for (RFC 8446, section 4.6.3) is sent with what is written next.
@@ -26,6 +26,8 @@ _RECORD: Final = 16384
 _AT_ONCE: Final = 65536
 # Records in one read, for who sends a lot.
 _MAX_RECORDS: Final = 16
+# Reads of one record, from a client whose last one came alone.
+_READS_ALONE: Final = 32
 
 _WAITS: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -125,6 +127,7 @@ class EncryptedTransport(asyncio.Transport):
         self._is_full = False
         self._is_reading = False
         self._is_read = False  # to the client's end
+        self._reads_alone = 0  # so many to come
         self._is_closing = False
         self._has_ended = False
         protocol.connection_made(self)
@@ -157,7 +160,9 @@ class EncryptedTransport(asyncio.Transport):
             return
         try:
             data = self._receive(_RECORD)
-            if len(data) == _RECORD:
+            if self._reads_alone and len(data) < _RECORD:
+                self._reads_alone -= 1
+            elif data:
                 data = self._receive_more(data)
         except ssl.SSLWantReadError:
             return
@@ -174,11 +179,18 @@ class EncryptedTransport(asyncio.Transport):
         self.close()
 
     def _receive_more(self, first: bytes) -> bytes:
-        """Return what has come behind a full record, too."""
+        """Return what has come behind a record, too.
+
+        To find nothing costs an exception, so it is not looked for every time where a record came
+        alone.
+        """
         pieces = [first]
         with suppress(OSError):  # where it is more than a wait, it comes again
-            while len(pieces) < _MAX_RECORDS and len(pieces[-1]) == _RECORD:
+            while len(pieces) < _MAX_RECORDS and pieces[-1]:
                 pieces.append(self._receive(_RECORD))
+        if len(pieces) == 1:
+            self._reads_alone = _READS_ALONE
+            return first
         if not pieces[-1]:
             self._is_read = True
             self._loop.call_soon(self._readable)  # the kernel has no more to say of the end

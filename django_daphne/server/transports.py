@@ -96,6 +96,8 @@ class NativeTransport(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         self.is_tls = self.is_secure = tls is not None
         self.alpn = None if tls is None else tls.selected_alpn_protocol()
+        # Now, for OpenSSL has forgotten it when a connection is reset, also behind a request.
+        self._tls_extension = None if tls is None else tls_extension.of_native(tls)
         introduction = self._introduction
         if introduction is not None:
             self.is_secure |= introduction.is_tls
@@ -141,7 +143,8 @@ class NativeTransport(asyncio.Protocol):
 
     def tls_extension(self) -> dict[str, object]:
         """Return what the handshake has agreed on."""
-        return tls_extension.of_native(self._transport.get_extra_info("ssl_object"))
+        assert self._tls_extension is not None
+        return self._tls_extension
 
     @property
     def write_buffer_size(self) -> int:
