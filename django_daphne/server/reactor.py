@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -183,7 +183,8 @@ class _Finder:
         # In a process forked from this one nobody runs the loop.
         if name != _NETWORKING or os.getpid() != self._process:
             return None
-        spec = PathFinder.find_spec(name, path, target)
+        others = (each for each in sys.meta_path if each is not cast(Any, self))
+        spec = next(filter(None, (each.find_spec(name, path, target) for each in others)), None)
         if spec is not None and spec.loader is not None:
             self._loader, spec.loader = spec.loader, cast("Loader", self)
         return spec

@@ -73,6 +73,17 @@ second.stop()
 second.loop.close()
 """
 
+OTHER_FINDER = """
+from importlib.machinery import PathFinder
+
+class Finder:
+    find_spec = staticmethod(PathFinder.find_spec)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
+from twisted.internet import reactor
+print(reactor is running.get(), reactor.running)
+"""
+
 SPEC = """
 import twisted.internet
 spec = twisted.internet.__spec__
@@ -183,6 +194,10 @@ class LateReactorTests(unittest.TestCase):
         first, second, third = self.run_code(SEVERAL)
         self.assertEqual(first, ["True", "True", "twisted.internet.asyncioreactor"])
         self.assertEqual((second, third), (["False", "True", "True"], ["True"]))
+
+    def test_other_finder(self):
+        """The project's modules are found by a tool that packs programs, and Twisted is, too."""
+        self.assertEqual(self.run_code(OTHER_FINDER), [["True", "True"]])
 
     def test_import_system(self):
         """A tool that asks where Twisted comes from finds its file."""
