@@ -40,12 +40,12 @@ STATUS_200 = (
 class HTTP2Session:
     """What one side of a connection says and hears, without the connection: bytes in, bytes out.
 
-    One request at a time. `outgoing` is what is to be sent; who sends it empties it.
+    One request at a time.
     """
 
     def __init__(self, port: int) -> None:
         """Begin, with a port of 127.0.0.1."""
-        self.outgoing = bytearray(PREFACE)
+        self._outgoing = PREFACE
         self._authority = b"127.0.0.1:%d" % port
         self._stream = -1
         self._received = b""
@@ -53,6 +53,11 @@ class HTTP2Session:
         self._say(SETTINGS)
         # The window of the connection is never an obstacle.
         self._say(WINDOW_UPDATE, payload=struct.pack("!I", MOST_BYTES - FIRST_BYTES))
+
+    def said(self) -> bytes:
+        """Return what is to be sent now, and take it for sent."""
+        said, self._outgoing = self._outgoing, b""
+        return said
 
     def ask(self, path: str) -> None:
         """Ask for `path`."""
@@ -98,7 +103,7 @@ class HTTP2Session:
         return False
 
     def _say(self, kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> None:
-        self.outgoing += struct.pack("!IBI", len(payload) << 8 | kind, flags, stream) + payload
+        self._outgoing += struct.pack("!IBI", len(payload) << 8 | kind, flags, stream) + payload
 
 
 class HTTP2Client:
@@ -119,8 +124,7 @@ class HTTP2Client:
         session.ask(path)
         body = None
         while body is None:
-            self._sock.sendall(session.outgoing)
-            session.outgoing.clear()
+            self._sock.sendall(session.said())
             try:
                 data = self._sock.recv(65_536)
             except OSError as error:

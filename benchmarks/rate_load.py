@@ -138,7 +138,7 @@ class HTTP2Connection(Connection):
         """Send the request that was due at this time."""
         self.due = due
         self._session.ask(self._path)
-        self._flush()
+        self._send(self._session.said())
 
     def listen(self) -> bool:
         """Read what has come; return whether the answer is whole. Raises WrongAnswer, OSError."""
@@ -151,15 +151,11 @@ class HTTP2Connection(Connection):
                     raise WrongAnswer("a connection was lost")
                 heard = self._session.hear(data)
                 body = body if heard is None else heard
-        if self._session.outgoing:
-            self._flush()
+        if said := self._session.said():
+            self._send(said)
         if body not in (None, self._answer):
             raise WrongAnswer(f"heard {body[:40]!r}, for {self._answer[:40]!r}")
         return body is not None
-
-    def _flush(self) -> None:
-        self._send(bytes(self._session.outgoing))
-        self._session.outgoing.clear()
 
 
 class Load:

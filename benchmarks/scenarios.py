@@ -11,7 +11,7 @@ from pathlib import Path
 from kinds.base import APPS, Application, Scenario
 from kinds.crowds import Events, Groups
 from kinds.echoes import Echoes
-from kinds.fixed_rate import FixedRate
+from kinds.fixed_rate import FixedRate, HTTP2FixedRate
 from kinds.growth import Growing
 from kinds.idle import IdleRequests, IdleWebSockets
 from kinds.requests import VARIES, HTTP2Requests, Requests, TLSRequests
@@ -284,15 +284,17 @@ SCENARIOS: dict[str, Scenario] = {
         *(
             FixedRate(
                 f"{request.name}-latency",
-                f"{what}, asked for at a fixed rate",
+                f"{request.summary}, asked for at a fixed rate",
                 request.application,
                 request,
             )
-            for request, what in (
-                (_TRIVIAL, _TRIVIAL.summary),
-                (_HELLO, _HELLO.summary),
-                (_HTTP2, _OVER_HTTP2),
-            )
+            for request in (_TRIVIAL, _HELLO)
+        ),
+        HTTP2FixedRate(
+            "http2-latency",
+            f"{_OVER_HTTP2}, asked for at a fixed rate",
+            _HTTP2.application,
+            _HTTP2,
         ),
         Events("sse", "Server-Sent Events, each to 1,000 clients", Application("sse:app"), 1000),
         Events(

@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("asgi*", "protocols*"),
     (
-        *("reactor", "transports", "files", "systemd", "sockets"),
+        *("reactor", "readiness", "transports", "files", "systemd", "sockets"),
         *("bound_socket", "unix_sockets", "listeners", "pid_file"),
         *("accepting", "twisted_transport", "twisted_endpoints"),
         *("proxy_protocol", "endpoints", "connection", "server", "process"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from measure import Load, Run, measure
 from servers import BenchmarkError, pinned
@@ -82,8 +83,7 @@ class FixedRate(Scenario):
 
     The rate is found before the rounds, by loading each server to its maximum as the scenario of
     the request does. The load is that of rate_load.py, which compares every body with `answer`;
-    `request` has neither a body to send nor an answer that varies. Over HTTP/2, too, a connection
-    has one request under way, and there are as many connections as over HTTP/1.1.
+    `request` has neither a body to send nor an answer that varies.
 
     h2load has a rate too (`--rps`), but counts from sending. A server that stands still for half
     a second, at 992 requests a second on 32 connections for four, leaves 496 requests late; h2load
@@ -91,14 +91,11 @@ class FixedRate(Scenario):
     burst for each connection and interval, so what is measured is a queue of its own making.
     """
 
+    flags: ClassVar[tuple[str, ...]] = ()
+
     request: Requests | HTTP2Requests
     # Requests a second; 0 until it has been found.
     rate: float = 0
-
-    @property
-    def transport(self) -> Transport:  # type: ignore[override]  # that of the request
-        """Return what the request is sent over."""
-        return self.request.transport
 
     def check(self, port: int) -> None:
         """Send the request twice on one connection."""
@@ -151,7 +148,14 @@ class FixedRate(Scenario):
             "rate": self.rate,
             "seconds": seconds,
         }
-        words = [f"--{name}={value}" for name, value in options.items()]
-        if self.transport == "http2":
-            words.append("--http2")
-        return [*pinned(run.cores.client), str(run.python), str(RATE_LOADER), *words]
+        words = (f"--{name}={value}" for name, value in options.items())
+        loader = (str(run.python), str(RATE_LOADER))
+        return [*pinned(run.cores.client), *loader, *words, *self.flags]
+
+
+@dataclass(frozen=True)
+class HTTP2FixedRate(FixedRate):
+    """The same over HTTP/2 on TLS: as many connections, each with one request under way."""
+
+    transport: ClassVar[Transport] = "http2"
+    flags: ClassVar[tuple[str, ...]] = ("--http2",)

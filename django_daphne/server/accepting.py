@@ -18,6 +18,7 @@ from typing import Any, Final
 from .addresses import TrustedPeers
 from .bound_socket import BoundSocket
 from .proxy_protocol import HeaderReader, ProxyProtocolError, Versions
+from .readiness import readable
 from .tls import Encryption
 from .tls_transport import connect_accepted
 from .transports import ConnectionFactory, NativeTransport
@@ -204,7 +205,8 @@ class ProxyListener(AcceptingListener):
         try:
             async with asyncio.timeout(self._timeout):
                 while reader.header is None:
-                    await self._readable(sock)
+                    with readable(self._loop, sock) as ready:
+                        await ready
                     ahead = sock.recv(_PEEK, socket.MSG_PEEK)
                     if not ahead:
                         raise ProxyProtocolError("the connection ended before its header did")
@@ -217,23 +219,9 @@ class ProxyListener(AcceptingListener):
         except OSError:
             sock.close()  # whoever it was has gone
 
-    async def _readable(self, sock: socket.socket) -> None:
-        """Return when there is something to read."""
-        readable = self._loop.create_future()
-        self._loop.add_reader(sock, _set, readable)
-        try:
-            await readable
-        finally:
-            self._loop.remove_reader(sock)
-
     def _refuse(self, sock: socket.socket, reason: str) -> None:
         """Close a connection; say so loudly the first time, for it is often a mistake of ours."""
         sock.close()
         level = logging.DEBUG if self._has_warned else logging.WARNING
         logger.log(level, "A connection to %s is closed: %s", self.description, reason)
         self._has_warned = True
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

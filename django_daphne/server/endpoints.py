@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -11,8 +10,6 @@ from .bound_socket import BoundSocket
 from .reactor import loop_name
 from .transports import ConnectionFactory, NativeTransport
 from .types import Address
-
-logger = logging.getLogger("django_daphne.server")
 
 # Connections accepted in one go, so that the limit on them is met before that on descriptors.
 _MAX_ACCEPTS: Final = 16

@@ -14,6 +14,7 @@ from typing import Final
 
 from .exceptions import ClientDisconnected
 from .interfaces import FileWriter
+from .readiness import writable
 
 # Bytes at a time: a fair share of the loop for one connection, and large enough to be fast.
 PIECE: Final = 256 * 1024
@@ -85,7 +86,8 @@ async def send(
         try:
             sent = os.sendfile(sock, descriptor, offset, min(PIECE, end - offset))
         except BlockingIOError:
-            await _writable(loop, sock, ended)
+            with writable(loop, sock) as ready:
+                await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
             continue
         except OSError as error:
             raise ClientDisconnected(str(error)) from None
@@ -96,20 +98,3 @@ async def send(
             note_sent(sent)
         progress()
         await asyncio.sleep(0)  # a turn for the other connections
-
-
-async def _writable(
-    loop: asyncio.AbstractEventLoop, sock: int, ended: asyncio.Future[None]
-) -> None:
-    """Return when the kernel takes more, or when the connection has ended."""
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock, _resolve, ready)
-    try:
-        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        loop.remove_writer(sock)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -113,8 +113,7 @@ class LoopReactor:
             found = find_foreign_reactor()
             if found is not None and existing not in _reported:
                 warnings.warn(f"{found.text} {found.advice}", RuntimeWarning, stacklevel=2)
-            self._reactor = existing if is_adopted else self._make()
-            self._reactor.startRunning(installSignalHandlers=False)
+            self._start(existing if is_adopted else self._make())
         elif _NETWORKING in sys.modules:
             self._install()
         else:
@@ -124,10 +123,8 @@ class LoopReactor:
         """Return the reactor."""
         if self._reactor is None:
             importlib.import_module(_NETWORKING)
-        if self._reactor is None:  # another server of this process has installed its own
-            self._reactor = self._make()
-            self._reactor.startRunning(installSignalHandlers=False)
-        return self._reactor
+        # Another server of this process may have installed its own.
+        return self._reactor or self._start(self._make())
 
     def stop(self) -> None:
         """Stop the reactor if there is one, and make none from now on; the loop must not run."""
@@ -140,10 +137,16 @@ class LoopReactor:
         """Make the reactor that of the process."""
         from twisted.internet.main import installReactor
 
-        self._reactor = self._make()
-        installReactor(self._reactor)  # type: ignore[no-untyped-call]
-        _own.append(self._reactor)
-        self._reactor.startRunning(installSignalHandlers=False)
+        made = self._make()
+        installReactor(made)  # type: ignore[no-untyped-call]
+        _own.append(made)
+        self._start(made)
+
+    def _start(self, reactor: AsyncioSelectorReactor) -> AsyncioSelectorReactor:
+        """Let a reactor count as running; nothing turns but the loop."""
+        self._reactor = reactor
+        reactor.startRunning(installSignalHandlers=False)
+        return reactor
 
     def _make(self) -> AsyncioSelectorReactor:
         from twisted.internet.asyncioreactor import AsyncioSelectorReactor

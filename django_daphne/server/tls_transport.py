@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from .readiness import readable, writable
 from .tls import Encryption
 
 # Bytes of an application in one record, at most (RFC 8446, section 5.1).
@@ -42,48 +43,32 @@ async def connect_accepted(
     """
     loop = asyncio.get_running_loop()
     try:
-        secured = encryption.contexts[0].wrap_socket(
+        # What is made of a socket has its descriptor.
+        sock = secured = encryption.contexts[0].wrap_socket(
             sock, server_side=True, do_handshake_on_connect=False
         )
-    except BaseException:
-        sock.close()
-        raise
-    try:
         async with asyncio.timeout(encryption.handshake_timeout):
             await _shake_hands(loop, secured)
-    except TimeoutError:
-        secured.close()
-        raise ConnectionAbortedError("the TLS handshake took too long") from None
-    except BaseException:
-        secured.close()
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, TimeoutError):
+            raise ConnectionAbortedError("the TLS handshake took too long") from None
         raise
     EncryptedTransport(loop, secured, make_protocol(), encryption.shutdown_timeout)
 
 
 async def _shake_hands(loop: asyncio.AbstractEventLoop, sock: ssl.SSLSocket) -> None:
     while True:
-        ready = loop.create_future()
         try:
             sock.do_handshake()
         except ssl.SSLWantReadError:
-            loop.add_reader(sock, _set, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_reader(sock)
+            waiting = readable
         except ssl.SSLWantWriteError:
-            loop.add_writer(sock, _set, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_writer(sock)
+            waiting = writable
         else:
             return
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+        with waiting(loop, sock) as ready:
+            await ready
 
 
 class EncryptedTransport(asyncio.Transport):

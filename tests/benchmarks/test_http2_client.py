@@ -35,7 +35,7 @@ class SessionTests(SimpleTestCase):
         """Return one that has asked."""
         session = HTTP2Session(8000)
         session.ask("/")
-        session.outgoing.clear()
+        session.said()
         return session
 
     def test_pieces(self):
@@ -47,7 +47,7 @@ class SessionTests(SimpleTestCase):
             pieces = [wire[at : at + size] for at in range(0, len(wire), size)]
             *before, last = [session.hear(piece) for piece in pieces]
             self.assertEqual((set(before) | {None}, last), ({None}, BODY))
-            self.assertEqual(session.outgoing, frame(4, 1) + frame(6, 1, 0, b"12345678"))
+            self.assertEqual(session.said(), frame(4, 1) + frame(6, 1, 0, b"12345678"))
 
     def test_refused(self):
         """Another status, another stream, and the end of either are no answer."""

@@ -24,9 +24,8 @@ from tests.support.tls import TLSTestCase
 RECORD = 16384
 
 
-@tag("loop")
-class EncryptedTransportTests(CarrierTestCase, TLSTestCase):
-    """Bytes, backpressure and ends."""
+class EncryptedTestCase(CarrierTestCase, TLSTestCase):
+    """The setting: a listener with TLS, and clients that see TCP beneath it."""
 
     loop_name = os.environ.get("DAPHNE_TEST_LOOP", "auto")
     shutdown_timeout: float = PATIENCE
@@ -51,16 +50,11 @@ class EncryptedTransportTests(CarrierTestCase, TLSTestCase):
 
     async def meet(self) -> tuple[RawClient, Recorder]:
         """Return both ends of a new connection."""
-        sock = socket.socket()
-        self.addCleanup(sock.close)
+        sock, count = self.make_socket(), len(self.recorders)
         sock.settimeout(PATIENCE)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        count = len(self.recorders)
         await self.aside(sock.connect, self.address)
         client = await self.aside(RawClient, sock, self.trusting())
-        while len(self.recorders) == count or not self.recorders[-1].events:
-            await asyncio.sleep(0)
-        return client, self.recorders[-1]
+        return client, await self.recorder_behind(count)
 
     def say_goodbye(self, client: RawClient, data: bytes) -> None:
         """Send data and close_notify in one go, and keep the connection open."""
@@ -77,6 +71,11 @@ class EncryptedTransportTests(CarrierTestCase, TLSTestCase):
             pieces.append(client.run(client.tls.read, size))
             size -= len(pieces[-1])
         return b"".join(pieces)
+
+
+@tag("loop")
+class EncryptedTransportTests(EncryptedTestCase):
+    """Bytes, backpressure and ends."""
 
     @on_loop
     async def test_full_records(self: Any) -> None:
@@ -175,7 +174,8 @@ class EncryptedTransportTests(CarrierTestCase, TLSTestCase):
             await recorder.until("lost")
 
 
-class ImpatientTests(EncryptedTransportTests):
+@tag("loop")
+class ImpatientTests(EncryptedTestCase):
     """A client that says nothing to the end is waited for no longer than it may take."""
 
     shutdown_timeout = 0.02

@@ -157,17 +157,24 @@ class CarrierTestCase(SimpleTestCase):
 
     async def connect(self) -> tuple[Client, Recorder]:
         """Return both ends of a new connection."""
+        sock, count = self.make_socket(), len(self.recorders)
+        sock.setblocking(False)
+        await self.loop.sock_connect(sock, self.address)
+        return Client(sock), await self.recorder_behind(count)
+
+    def make_socket(self) -> socket.socket:
+        """Return a client's socket."""
         sock = socket.socket()
         self.addCleanup(sock.close)
-        sock.setblocking(False)
         # A small window, so that a client that does not read is noticed soon.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        count = len(self.recorders)
-        await self.loop.sock_connect(sock, self.address)
-        client = Client(sock)
+        return sock
+
+    async def recorder_behind(self, count: int) -> Recorder:
+        """Return the one that comes behind so many, once its connection is made."""
         while len(self.recorders) == count or not self.recorders[-1].events:
             await asyncio.sleep(0)
-        return client, self.recorders[-1]
+        return self.recorders[-1]
 
     def run_scenario(self, scenario: Coroutine[Any, Any, None]) -> None:
         """Run a test with a listener, then see that every connection ends and nothing is odd."""

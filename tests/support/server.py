@@ -36,7 +36,7 @@ class RunningServer(threads.ThreadServer):
     def __init__(self, application: Any, config: ServerConfig, **options: Any) -> None:
         self.access: list[AccessRecord] = []
         self.config = config
-        running_loop()
+        running_loop()  # before the server starts one by another name
         super().__init__(
             application, config, log_access=self.access.append, eager=eager(), **options
         )
