@@ -23,7 +23,6 @@ from .server import (
     WorkerFailure,
     add_arguments,
     add_dry_run_arguments,
-    check_certificates,
     describe,
     find_misfit,
     forward_twisted_log,
@@ -100,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if get_worker() is None:
             warn(resolved)
         if check:
+            from .server import check_certificates  # and with it TLS
+
             check_certificates(config)
             sys.stdout.write(f"{path} is ready to be served.\n")
             return EXIT_OK

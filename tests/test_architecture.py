@@ -279,6 +279,35 @@ assert not any(name.split(".")[0] == "django" for name in sys.modules)
 print(len(server.__all__))
 """
 
+PLAIN_SERVER = """
+import asyncio, sys
+
+from django_daphne.cli import build_parser, configure_logging, serve
+from django_daphne.server import Server, ServerConfig
+
+async def application(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"served"})
+
+async def main():
+    build_parser()
+    server = Server(application, ServerConfig.from_values({"port": 0}))
+    await server.start()
+    reader, writer = await asyncio.open_connection(*server.addresses[0][:2])
+    writer.write(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+    assert (await reader.read()).endswith(b"served")
+    writer.close()
+    await server.stop()
+
+asyncio.run(main())
+core = "django_daphne.server."
+print(*{*sys.modules} & {
+    "cryptography", "difflib", "hpack", "twisted", core + "certificates", core + "metrics.recorder",
+    core + "protocols.http2", core + "proxy_protocol", core + "tls", core + "twisted_endpoints",
+    core + "workers.supervisor",
+})
+"""
+
 
 class FrontDoorTests(unittest.TestCase):
     """What importing does, and what it does not."""
@@ -289,6 +318,12 @@ class FrontDoorTests(unittest.TestCase):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreater(int(done.stdout), 20)
+
+    def test_plain_server(self):
+        """A process serves HTTP/1.1 on TCP, and imports nothing that only others speak or want."""
+        command = [sys.executable, "-W", "error", "-c", PLAIN_SERVER]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        self.assertEqual((done.stdout, done.stderr), ("\n", ""))
 
     def test_public_names(self):
         """The reader of a module with __all__ finds every name in it, sorted and once."""

@@ -6,10 +6,9 @@ import io
 import os
 import stat
 from contextvars import Context
-from dataclasses import dataclass
 from inspect import getattr_static
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.core.files.base import File
 from django.core.files.utils import FileProxyMixin
@@ -20,8 +19,7 @@ _PATHSEND: Final = "http.response.pathsend"
 _ZEROCOPYSEND: Final = "http.response.zerocopysend"
 
 
-@dataclass(slots=True)  # not frozen: that takes its time, and one is made for each request
-class Answer:
+class Answer(NamedTuple):
     """A whole response, or with ``content`` None the head of one that has a body to come.
 
     That comes from the lane piece by piece, unless it belongs to the loop: a ``message`` that makes

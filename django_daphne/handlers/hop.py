@@ -340,7 +340,7 @@ class Hop:
         if answer.is_for_loop and not self.is_over:
             self._has_left = connections.release()
             if not self._has_left:
-                answer.keeps_lane = True
+                answer = answer._replace(keeps_lane=True)
                 self._lease = Lease(self._outbox, self._nested)
                 self._pool.step_aside(lane)
             self._post(answer)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.handlers import base, exception
@@ -27,8 +26,7 @@ _SENTRY: Final = "sentry_sdk.integrations.django.middleware"
 Hook = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
+class Hooks(NamedTuple):
     """The two hooks around what is inside of one middleware; None where it has not got one."""
 
     process_request: Hook | None
@@ -67,8 +65,7 @@ def _is_wrapped_by_sentry(middleware: Any) -> bool:
     return integration is None or not integration.middleware_spans
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacles:
+class Obstacles(NamedTuple):
     """Middleware of the project, by dotted name, that is more than hooks."""
 
     sync_only: list[str]

@@ -17,9 +17,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.core.handlers import base
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
@@ -41,8 +40,7 @@ _REMEMBERED: Final = 1024
 _WORTH_REMEMBERING: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to do in a lane: ``respond`` returns a response, or what is Pending.
 
     A plan that ``waits`` does not count for the limit of sync views, and one that ``steps_aside``

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.handlers import base, exception
@@ -23,8 +22,7 @@ from .middleware import Run
 is_async: Final[Any] = vars(base)["iscoroutinefunction"]
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """What is to be awaited on the loop, and what takes its outcome in the lane.
 
     ``complete(response, error)`` gets one of the two.

@@ -10,10 +10,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import ENVIRONMENT_VARIABLE, settings
@@ -78,8 +77,7 @@ def find_problems() -> list[Problem]:
     return problems
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """One of the two kinds of files, and the settings that belong to it."""
 
     name: str

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 ProxyProtocol: TypeAlias = Literal["off", "v1", "v2", "any"]
 
@@ -23,8 +22,7 @@ _PLAIN: Final = re.compile(r"(?P<host>\*|[^\s:/\[\]*?#@,]+)(:(?P<port>[0-9]{1,5}
 _PARAMETER: Final = re.compile(rf"proxy_protocol=({'|'.join(get_args(ProxyProtocol))})")
 
 
-@dataclass(frozen=True, slots=True)
-class BindAddress:
+class BindAddress(NamedTuple):
     """Hold one bind value: host without brackets, port and mode, None where it names none."""
 
     host: str

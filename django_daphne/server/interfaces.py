@@ -314,8 +314,7 @@ class WebSocketStream(Protocol):
     def resume_reading(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class AccessRecord:
+class AccessRecord(NamedTuple):
     """One finished exchange, for the access log. ``duration`` is in seconds, ``size`` in bytes.
 
     Of a WebSocket each event is recorded, the last one with the close code as the server knows it.

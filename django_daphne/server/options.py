@@ -16,11 +16,14 @@ Where values come from is `sources`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import re
+import sys
 import typing
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 from .exceptions import ConfigurationError
@@ -46,8 +49,7 @@ _NOUNS: dict[type, str] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """Say what is wrong in `text`, and what to do about it in `hint`, which may be empty.
 
     `kind` is a wrong "value", an "unknown" name, or the wrong "type" of the settings themselves.
@@ -61,8 +63,7 @@ class Problem:
         return f"{self.text} {self.hint}".rstrip()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Option:
+class Option(NamedTuple):
     """Describe one option completely: what its field says, and what its author says beyond that.
 
     `kind` is bool, int, float, str or tuple (of str). `choices` is empty where any value will do.
@@ -257,10 +258,9 @@ class Group:
     options: ClassVar[tuple[Option, ...]]
 
     def __init_subclass__(cls, *, title: str) -> None:
-        hints = typing.get_type_hints(cls)
         cls.title = title
         cls.options = tuple(
-            _bind(name, value, hints[name])
+            _bind(name, value, _read_hint(cls.__annotations__[name], cls.__module__))
             for name, value in vars(cls).items()
             if isinstance(value, _Declared)
         )
@@ -295,6 +295,13 @@ class Group:
         return f"{type(self).__name__}({values})"
 
 
+@functools.cache
+def _read_hint(annotation: str, module: str) -> Any:
+    """Return the type that an annotation means in a module: few of them describe all options."""
+    holder = SimpleNamespace(__annotations__={"field": annotation})
+    return typing.get_type_hints(holder, vars(sys.modules[module]))["field"]
+
+
 def _bind(name: str, declared: _Declared, hint: Any) -> Option:
     parts = typing.get_args(hint)
     optional = type(None) in parts
@@ -310,8 +317,7 @@ def _bind(name: str, declared: _Declared, hint: Any) -> Option:
         default=declared.default,
         **declared.traits,
     )
-    object.__setattr__(bound, "default", bound.check(declared.default, name))
-    return bound
+    return bound._replace(default=bound.check(declared.default, name))
 
 
 # What happens at many a limit.

@@ -19,10 +19,9 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .exceptions import ConfigurationError
 
@@ -211,8 +210,7 @@ class _Finder:
             sys.meta_path.remove(cast(Any, self))
 
 
-@dataclass(frozen=True)
-class ForeignReactor:
+class ForeignReactor(NamedTuple):
     """A reactor that is installed although no server of ours did so.
 
     ``text`` says which it is and who holds it, ``advice`` what comes of it and what to do.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from .config import GROUPS, OPTIONS, ServerConfig
 from .consistency import contradictions
@@ -18,8 +17,7 @@ from .options import Group, Option
 from .sources import Layer, add_group_arguments, read_environment, read_settings, read_values
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
+class Resolved(NamedTuple):
     """Hold a configuration, the origin of each value by field name, and warnings.
 
     ``extra`` has what was made of groups that are not the server's, by group.
@@ -27,8 +25,8 @@ class Resolved:
 
     config: ServerConfig
     origins: Mapping[str, str]
-    warnings: tuple[str, ...] = ()
-    extra: Mapping[type[Group], Any] = field(default_factory=dict)
+    warnings: tuple[str, ...]
+    extra: Mapping[type[Group], Any]
 
 
 def add_arguments(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -46,6 +45,8 @@ class Layer:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the sentence that suggests the known name most like this one, or ""."""
+    import difflib  # a correct configuration needs no suggestion
+
     return "".join(f"Did you mean {m}?" for m in difflib.get_close_matches(name, list(known), n=1))
 
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .config import ServerConfig
 from .exceptions import ConfigurationError
@@ -38,8 +37,7 @@ _VERIFY_MODES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(NamedTuple):
     """A certificate of the server: what its file says.
 
     ``pem`` is the certificate without its chain. ``names`` are in lower case: names of hosts,
@@ -63,8 +61,7 @@ class ServerContext(ssl.SSLContext):
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Encryption:
+class Encryption(NamedTuple):
     """What listeners need for TLS: the contexts, the first for every client, and their patience.
 
     The timeouts are in seconds, for the handshake and for the client's answer to our close_notify;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from typing import Any
 
@@ -41,7 +40,7 @@ class DetailsTests(SimpleTestCase):
                 "http_version": "1.1",
             },
         )
-        event = dataclasses.replace(RECORD, event="disconnected", status=101, code=1001)
+        event = RECORD._replace(event="disconnected", status=101, code=1001)
         self.assertEqual(
             console.websocket_details(event),
             {
@@ -56,12 +55,12 @@ class DetailsTests(SimpleTestCase):
 
     def test_unix_socket(self):
         """The client on a Unix socket has no address."""
-        details = console.http_details(dataclasses.replace(RECORD, client=None))
+        details = console.http_details(RECORD._replace(client=None))
         self.assertIsNone(details["client"])
 
     def test_escapes(self):
         """The client sends what a terminal would act on."""
-        details = console.http_details(dataclasses.replace(RECORD, target=b"/\x1b[2J\xff"))
+        details = console.http_details(RECORD._replace(target=b"/\x1b[2J\xff"))
         self.assertEqual(details["path"], "/\\x1b[2J\xff")
 
 
@@ -70,7 +69,7 @@ class LineTests(SimpleTestCase):
 
     def log(self, status: int, style: object = None) -> tuple[int, str]:
         """Return level and text of the line for a status."""
-        details = console.http_details(dataclasses.replace(RECORD, status=status))
+        details = console.http_details(RECORD._replace(status=status))
         with self.assertLogs("django.channels.server", "DEBUG") as logs:
             console.log_http(details, style or no_style())  # type: ignore[arg-type]
         (record,) = logs.records
@@ -83,7 +82,7 @@ class LineTests(SimpleTestCase):
 
     def test_percent(self):
         """The client sends what logging would take for a place to fill in."""
-        details = console.http_details(dataclasses.replace(RECORD, target=b"/%s%d"))
+        details = console.http_details(RECORD._replace(target=b"/%s%d"))
         with self.assertLogs("django.channels.server") as logs:
             console.log_http(details, no_style())
         self.assertIn("HTTP GET /%s%d 200", logs.records[0].getMessage())
@@ -125,7 +124,7 @@ class LineTests(SimpleTestCase):
             (100, 3 << 30, "2", "100.0, 127.0.0.1:5000, 3.0 GB, h2"),
             (100, 5 << 40, "2", "100.0, 127.0.0.1:5000, 5.0 TB, h2"),
         ):
-            record = dataclasses.replace(RECORD, duration=duration, size=size, http_version=version)
+            record = RECORD._replace(duration=duration, size=size, http_version=version)
             with self.subTest(expected), self.assertLogs("django.channels.server") as logs:
                 console.log_http(console.http_details(record), no_style())
             self.assertEqual(logs.records[0].getMessage(), f"HTTP GET /page?a=b 200 [{expected}]")
@@ -145,7 +144,7 @@ class WebSocketLineTests(SimpleTestCase):
 
     def log(self, style: object = None, **values: Any) -> str:
         """Return the line for an event."""
-        record = dataclasses.replace(RECORD, target=b"/ws/\n", **values)
+        record = RECORD._replace(target=b"/ws/\n", **values)
         details = console.websocket_details(record)
         with self.assertLogs("django.channels.server", "DEBUG") as logs:
             console.log_websocket(record.event, details, style or no_style())  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from unittest import mock
 
@@ -97,7 +96,7 @@ class ActionTests(SimpleTestCase):
         command = Command(stdout=io.StringIO(), stderr=io.StringIO(), no_color=True)
         with self.assertLogs("django.channels.server") as logs:
             command.log_access(RECORD)
-            command.log_access(dataclasses.replace(RECORD, event="disconnected", code=1000))
+            command.log_access(RECORD._replace(event="disconnected", code=1000))
         self.assertEqual(
             [record.getMessage() for record in logs.records],
             [

@@ -274,7 +274,7 @@ class FlagTests(unittest.TestCase):
 
     def test_help_with_an_outcome(self):
         """The operator reads what happens beyond a limit."""
-        item = dataclasses.replace(BY_NAME["plates"], outcome="the table breaks")
+        item = BY_NAME["plates"]._replace(outcome="the table breaks")
         self.assertEqual(
             help_text(item), "Plates. Beyond it: the table breaks. (default: 4 plates)"
         )
@@ -393,5 +393,5 @@ class OptionTests(unittest.TestCase):
     def test_frozen(self):
         """The reader of an option cannot change it."""
         item: Option = BY_NAME["plates"]
-        with self.assertRaises(dataclasses.FrozenInstanceError):
+        with self.assertRaises(AttributeError):
             item.minimum = 0  # type: ignore[misc]  # what the test is about

@@ -28,7 +28,6 @@ from ...server import (
     activated,
     add_dry_run_arguments,
     bind,
-    check_certificates,
     describe,
     get_worker,
     log_level,
@@ -97,6 +96,8 @@ class Command(BaseCommand):
         for warning in resolved.warnings:
             self._warn(warning)
         if options["check"]:
+            from ...server import check_certificates  # and with it TLS
+
             self._load()
             try:
                 check_certificates(resolved.config)

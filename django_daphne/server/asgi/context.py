@@ -13,7 +13,7 @@ from .tasks import ApplicationTasks
 logger = logging.getLogger("django_daphne.server")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class CycleContext:
     """What all cycles of a server share.
 

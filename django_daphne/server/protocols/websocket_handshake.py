@@ -11,8 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..exceptions import ApplicationError, PeerError
 from ..headers import TOKEN, field_line, has_token
@@ -44,8 +43,7 @@ _OURS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a client asks for: the subprotocols and extensions that it speaks.
 
     ``key`` is what the answer has to prove knowledge of, over HTTP/1.1.

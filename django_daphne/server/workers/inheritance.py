@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from ..bound_socket import BoundSocket
 
@@ -17,8 +16,7 @@ _SUCCESSOR: Final = "_DJANGO_DAPHNE_SUCCESSOR"
 VARIABLES: Final = (_WORKER, _SUCCESSOR)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerInheritance:
+class WorkerInheritance(NamedTuple):
     """Descriptors of a worker: its end of the channel, and sockets to accept on.
 
     With ``is_checked`` somebody else has looked at the project before. ``page`` is the descriptor
@@ -32,15 +30,14 @@ class WorkerInheritance:
 
     def variables(self) -> dict[str, str]:
         """Return it as environment variables."""
-        return {_WORKER: json.dumps(asdict(self))}
+        return {_WORKER: json.dumps(self._asdict())}
 
     def take_over(self) -> list[BoundSocket]:
         """Return the sockets, once."""
         return [BoundSocket.adopt(**each) for each in self.sockets]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SuccessorInheritance:
+class SuccessorInheritance(NamedTuple):
     """Descriptors of another supervisor: its end of the channel, and the `Slots` by their parts."""
 
     channel: int
@@ -48,7 +45,7 @@ class SuccessorInheritance:
 
     def variables(self) -> dict[str, str]:
         """Return it as environment variables."""
-        return {_SUCCESSOR: json.dumps(asdict(self))}
+        return {_SUCCESSOR: json.dumps(self._asdict())}
 
 
 Inheritance: TypeAlias = WorkerInheritance | SuccessorInheritance
