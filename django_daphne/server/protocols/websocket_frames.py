@@ -157,9 +157,9 @@ class FrameReader:
                         length = -1  # not in its shortest form
                 stop = start + length
                 if 0 <= length != 127 and length <= limit and stop <= end:
-                    payload = _unmask(data[start:stop], data[start - 4 : start])
+                    payload = _unmask(data, start, stop, data[start - 4 : start])
                     offset = self._offset = stop
-                    receive(_text(payload) if first == 0x81 else payload)
+                    receive(_text(payload) if first == 0x81 else bytes(payload))
                     continue
             before = offset
             offset = self._offset = self._read_piece(data, offset, end)
@@ -176,9 +176,9 @@ class FrameReader:
                 return offset
             offset = stop
         if self._left:
-            piece = data[offset : offset + self._left]
-            offset += len(piece)
-            self._take(piece)
+            stop = min(offset + self._left, end)
+            self._take(data, offset, stop)
+            offset = stop
         if not self._left:
             self._end_frame()
         return offset
@@ -248,26 +248,26 @@ class FrameReader:
             text = "message over websocket_max_message_size"
             raise WebSocketError(1009, text, limit="websocket_max_message_size")
 
-    def _take(self, piece: bytes) -> None:
-        """Take a piece of payload."""
-        size = len(piece)
+    def _take(self, data: bytes, start: int, stop: int) -> None:
+        """Take a piece of payload: what is between two places of the data."""
+        size = stop - start
         self._left -= size
-        data = _unmask(piece, self._mask)
+        piece = _unmask(data, start, stop, self._mask)
         phase = size % 4
         self._mask = self._mask[phase:] + self._mask[:phase]
         if self._frame_opcode >= CLOSE:
-            self._control += data
+            self._control += piece
             return
         if self._is_compressed and self._inflater is not None:
-            data = self._inflater.inflate(data, self._budget())
-        self._append(data, is_last=self._is_final and not self._left and not self._is_compressed)
+            piece = self._inflater.inflate(bytes(piece), self._budget())
+        self._append(piece, is_last=self._is_final and not self._left and not self._is_compressed)
 
     def _budget(self) -> int | None:
         """Return how much more a message may hold."""
         limit = self._max_message
         return None if limit == _NO_LIMIT else limit - self._size
 
-    def _append(self, data: bytes, is_last: bool) -> None:
+    def _append(self, data: bytes | bytearray, is_last: bool) -> None:
         """Add to the message; of a text that is not there at once every piece is checked."""
         self._size += len(data)
         piece: Any = data
@@ -319,24 +319,30 @@ def _bad_text() -> WebSocketError:
     return WebSocketError(1007, "text that is not UTF-8")
 
 
-def _text(payload: bytes) -> str:
+def _text(payload: bytes | bytearray) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError:
         raise _bad_text() from None
 
 
-def _unmask(payload: bytes, mask: bytes) -> bytes:
-    """Return the payload without its mask (RFC 6455, section 5.3)."""
-    size = len(payload)
+def _unmask(data: bytes, start: int, stop: int, mask: bytes) -> bytes | bytearray:
+    """Return the payload between two places of the data, without its mask (RFC 6455, 5.3).
+
+    A large one is copied once, and unmasked where it is then.
+    """
+    size = stop - start
     if size >= _SMALL:
-        return _large_unmask()(payload, mask)
+        payload = bytearray(memoryview(data)[start:stop])
+        _large_unmask()(payload, mask)
+        return payload
     key = (mask * (size // 4 + 1))[:size]
-    return (_from_bytes(payload, "little") ^ _from_bytes(key, "little")).to_bytes(size, "little")
+    number = _from_bytes(data[start:stop], "little") ^ _from_bytes(key, "little")
+    return number.to_bytes(size, "little")
 
 
 @cache
-def _large_unmask() -> Callable[[bytes, bytes], bytes]:
+def _large_unmask() -> Callable[[bytearray, bytes], None]:
     """Return what unmasks large payloads: autobahn's compiled code, imported when it is needed."""
     try:
         from _nvx_xormasker import ffi, lib  # type: ignore[import-not-found]  # compiled
@@ -344,19 +350,18 @@ def _large_unmask() -> Callable[[bytes, bytes], bytes]:
         from autobahn.websocket import xormasker
 
         create: Any = xormasker.create_xor_masker  # type: ignore[attr-defined]  # not in __all__
-        return lambda payload, mask: bytes(create(mask, len(payload)).process(payload))
-    # Straight to the functions: autobahn's object around them makes two copies of the payload.
-    array, new, buffer = ffi.typeof("uint8_t[]"), ffi.new, ffi.buffer
 
-    def unmask(payload: bytes, mask: bytes) -> bytes:
-        size = len(payload)
-        data = new(array, payload)
+        def unmask_copy(payload: bytearray, mask: bytes) -> None:
+            payload[:] = create(mask, len(payload)).process(bytes(payload))
+
+        return unmask_copy
+
+    # Straight to the functions: autobahn's object around them makes two copies of the payload.
+    def unmask(payload: bytearray, mask: bytes) -> None:
         masker = lib.nvx_xormask_new(mask)
         lib.nvx_xormask_set_impl(masker, _VECTORS)
-        lib.nvx_xormask_process(masker, data, size)
+        lib.nvx_xormask_process(masker, ffi.from_buffer(payload), len(payload))
         lib.nvx_xormask_free(masker)
-        unmasked: bytes = buffer(data, size)[:]
-        return unmasked
 
     return unmask
 
