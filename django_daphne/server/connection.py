@@ -98,7 +98,7 @@ class ServerContext:
     def __post_init__(self) -> None:
         self.tasks.on_done = self.changed.set
         self.wheel = DeadlineWheel(self.clock)
-        self.turn_end = TurnEnd(self.call_soon)
+        self.turn_end = self.tasks.turn_end = TurnEnd(self.call_soon, self.clock.now)
         if self.config.limits.limit_concurrency is not None:
             self.admission = RequestLimit(self.config.limits.limit_concurrency)
         self.cycles = CycleContext(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .types import Header
@@ -43,7 +43,18 @@ class Corkable(Protocol):
 
 
 class TurnEnd(Protocol):
-    """The end of a turn of the loop."""
+    """The end of a turn of the loop, or of the batch of applications that start in it."""
 
-    def cork(self, wire: Corkable) -> None:
-        """Let it keep what is written in this turn."""
+    is_batch: bool
+
+    def call(self, flush: Callable[[], object]) -> None:
+        """Call this at the end: it writes what was kept until then."""
+
+    def hold(self, wire: Corkable) -> None:
+        """Let it keep an answer until the end of the batch, unless that takes too long."""
+
+    def begin(self) -> None:
+        """Begin a batch; its end has to follow."""
+
+    def end(self) -> None:
+        """End a batch."""

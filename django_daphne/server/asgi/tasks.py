@@ -4,7 +4,8 @@ Theory of operation. Tasks start together in the next turn of the loop, so that 
 many connections is read first and then answered: each of the two goes faster when it is done many
 times in a row (docs/topics/performance.md). In that turn each starts eagerly where the interpreter
 can (Python 3.12): an application that never waits is done before its task is known to the loop,
-which spares the loop a callback and asyncio an entry in its list of all tasks.
+which spares the loop a callback and asyncio an entry in its list of all tasks. What starts together
+is a batch, and what it has answered is written when all of it has started.
 
 With ``eager`` they start within the read itself. Nothing may depend on which: a task is started
 only after the parser has returned, and its end is seen by ``Work.run`` from the inside, not by a
@@ -22,6 +23,7 @@ from contextvars import copy_context
 from copy import copy
 from typing import Any, Final, Protocol
 
+from ..services import TurnEnd
 from ..types import ASGIApplication
 
 logger = logging.getLogger("django_daphne.server")
@@ -53,6 +55,7 @@ class ApplicationTasks:
         self._waiting: list[Work] = []  # for the next turn of the loop
         self.started = 0  # so many, ever
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
+        self.turn_end: TurnEnd | None = None  # told of what starts together
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._call_soon = loop.call_soon
@@ -80,8 +83,17 @@ class ApplicationTasks:
     def _begin_all(self) -> None:
         waiting = self._waiting.copy()
         self._waiting.clear()
-        for work in waiting:
-            self._begin(work)
+        batch = self.turn_end if len(waiting) > 1 else None
+        if batch is not None:
+            batch.begin()
+        try:
+            for work in waiting:
+                self._begin(work)
+        finally:
+            if batch is not None and CAN_START_EAGERLY:
+                batch.end()
+            elif batch is not None:
+                self._call_soon(batch.end)  # behind the first steps of all of them
 
     def _begin(self, work: Work) -> None:
         # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.

@@ -58,7 +58,7 @@ class HTTP2:
         self._deadlines = deadlines
         self._settings = config.http2
         self._wire = Wire(transport, deadlines, config, self._write_timed_out)
-        self.output = Output(self._wire, transport, context.call_soon, self._flushed)
+        self.output = Output(self._wire, transport, context.turn_end, self._flushed)
         self._allowances = Allowances(context.clock.now)
         max_list = config.limits.max_header_size
         self.engine = self.make_engine(self, self.output.write, self._allowances, max_list)

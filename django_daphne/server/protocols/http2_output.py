@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..interfaces import ByteStream
+from ..services import TurnEnd
 from .http2_priority import Sender, SendQueue
 from .wire import OPEN, Wire
 
@@ -14,20 +15,20 @@ _MAX_ANSWERS: Final = 16384
 
 
 class Output:
-    """Keeps what is written until the end of a read, or of this turn of the loop."""
+    """Keeps what is written until the end of a read, or of this turn of the loop (``TurnEnd``)."""
 
     def __init__(
         self,
         wire: Wire,
         transport: ByteStream,
-        call_soon: Callable[..., object],
+        turn_end: TurnEnd,
         flushed: Callable[[], object],
     ) -> None:
         """Call ``flushed`` when all was sent that could be."""
         self.senders = SendQueue()
         self._wire = wire
         self._transport = transport
-        self._call_soon = call_soon
+        self._turn_end = turn_end
         self._flushed = flushed
         self._flush_is_due = False
         self._answers = 0  # bytes written while the client does not read
@@ -50,7 +51,7 @@ class Output:
         self._wire.is_corked = True
         if not self._flush_is_due:
             self._flush_is_due = True
-            self._call_soon(self.flush)
+            self._turn_end.call(self.flush)
 
     def flush(self) -> None:
         """Send what may be sent now, in one write."""

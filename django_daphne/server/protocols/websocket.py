@@ -169,7 +169,7 @@ class WebSocket:
         if soon and not self._flush_is_due:
             # Nothing says that the application goes on at once, so this is not left to it.
             self._flush_is_due = wire.is_corked = True
-            self._context.call_soon(self._flush)
+            self._context.turn_end.call(self._flush)
         if len(payload) < LARGE:
             wire.write(encode_frame(opcode, payload, is_compressed=is_compressed))
         else:  # not worth a copy

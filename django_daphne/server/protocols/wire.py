@@ -22,6 +22,8 @@ from .deadlines import Deadlines
 # Bytes. What is as large is written by itself, for joining it to anything would copy it. No more
 # is kept.
 LARGE: Final = 65536
+# Seconds.
+_LONGEST_HOLD: Final = 0.0005
 
 
 class WireState(enum.Enum):
@@ -38,27 +40,56 @@ CLOSED: Final = WireState.CLOSED
 
 
 class TurnEnd:
-    """Uncorks the wires of one server at the end of a turn, all by one callback of the loop."""
+    """Writes what the connections of one server have kept, one after another.
 
-    def __init__(self, call_soon: Callable[..., object]) -> None:
+    That is at the end of a turn of the loop, by one callback for all; or at the end of a batch,
+    which are the applications that start in the same turn. A whole answer that is ready within a
+    batch is kept, too: the kernel's part of many answers goes faster in one go, and their clients
+    wake up once. The first of them waits for ``_LONGEST_HOLD``, and for the application that runs
+    just then, but for no more.
+    """
+
+    def __init__(self, call_soon: Callable[..., object], now: Callable[[], float]) -> None:
+        self.is_batch = False
         self._call_soon = call_soon
-        self._corked: deque[Corkable] = deque()
+        self._now = now
+        self._flushes: deque[Callable[[], object]] = deque()
+        self._began = 0.0
 
-    def cork(self, wire: Corkable) -> None:
-        """Let a wire keep what is written in this turn."""
-        wire.is_corked = True
-        if not self._corked:
-            self._call_soon(self._uncork)
-        self._corked.append(wire)
+    def call(self, flush: Callable[[], object]) -> None:
+        """Call this at the end."""
+        if not (self._flushes or self.is_batch):
+            self._call_soon(self._flush)
+        self._flushes.append(flush)
 
-    def _uncork(self) -> None:
-        corked = self._corked
+    def hold(self, wire: Corkable) -> None:
+        """Let a wire keep an answer until the end of the batch, unless that takes too long."""
+        now = self._now()
+        if now - self._began > _LONGEST_HOLD:
+            self._began = now
+            self._flush()
+        else:
+            wire.is_corked = True
+            self._flushes.append(wire.uncork)
+
+    def begin(self) -> None:
+        """Begin a batch; its end has to follow."""
+        self._began = self._now()
+        self.is_batch = True
+
+    def end(self) -> None:
+        """End a batch."""
+        self.is_batch = False
+        self._flush()
+
+    def _flush(self) -> None:
+        flushes = self._flushes
         try:
-            for _ in range(len(corked)):
-                corked.popleft().uncork()
+            for _ in range(len(flushes)):
+                flushes.popleft()()
         finally:
-            if corked:  # behind one that failed
-                self._call_soon(self._uncork)
+            if flushes:  # behind one that failed, or made by one
+                self._call_soon(self._flush)
 
 
 class Wire:
