@@ -116,7 +116,12 @@ class BatchTests(SimpleTestCase):
         server = MemoryServer(application)
         self.addCleanup(server.close)
         connections = [server.connect() for _ in range(clients)]
-        server.call(lambda: [each.transport.arrive(GET) for each in connections])
+
+        def ask() -> None:
+            for each in connections:
+                each.transport.arrive(GET)
+
+        server.call(ask)
         for each in connections:
             self.assertEqual([answer.body for answer in each.responses()], [b"answer"])
         return seen, [each.transport.writes for each in connections]
