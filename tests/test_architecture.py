@@ -282,7 +282,7 @@ print(len(server.__all__))
 PLAIN_SERVER = """
 import asyncio, sys
 
-from django_daphne.cli import build_parser, configure_logging, serve
+from django_daphne.cli import build_parser
 from django_daphne.server import Server, ServerConfig
 
 async def application(scope, receive, send):
@@ -312,17 +312,20 @@ print(*{*sys.modules} & {
 class FrontDoorTests(unittest.TestCase):
     """What importing does, and what it does not."""
 
+    def run_script(self, script: str) -> subprocess.CompletedProcess[str]:
+        """Run a process in which warnings are errors."""
+        command = [sys.executable, "-W", "error", "-c", script]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
     def test_import(self):
         """A process without Django imports the server, every public name and the command line."""
-        command = [sys.executable, "-W", "error", "-c", FRONT_DOOR]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = self.run_script(FRONT_DOOR)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertGreater(int(done.stdout), 20)
 
     def test_plain_server(self):
         """A process serves HTTP/1.1 on TCP, and imports nothing that only others speak or want."""
-        command = [sys.executable, "-W", "error", "-c", PLAIN_SERVER]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = self.run_script(PLAIN_SERVER)
         self.assertEqual((done.stdout, done.stderr), ("\n", ""))
 
     def test_public_names(self):

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from socket import socket
+from typing import TypeAlias
+
+Readiness: TypeAlias = AbstractContextManager[asyncio.Future[None]]
 
 
-@contextmanager
-def readable(loop: asyncio.AbstractEventLoop, sock: socket | int) -> Iterator[asyncio.Future[None]]:
+def readable(loop: asyncio.AbstractEventLoop, sock: socket | int) -> Readiness:
     """Give a future that is done when there is something to read, or the end."""
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _resolve, ready)
-    try:
-        yield ready
-    finally:
-        loop.remove_reader(sock)
+    return _watch(loop, sock, loop.add_reader, loop.remove_reader)
+
+
+def writable(loop: asyncio.AbstractEventLoop, sock: socket | int) -> Readiness:
+    """Give a future that is done when the kernel takes more."""
+    return _watch(loop, sock, loop.add_writer, loop.remove_writer)
 
 
 @contextmanager
-def writable(loop: asyncio.AbstractEventLoop, sock: socket | int) -> Iterator[asyncio.Future[None]]:
-    """Give a future that is done when the kernel takes more."""
+def _watch(
+    loop: asyncio.AbstractEventLoop,
+    sock: socket | int,
+    add: Callable[..., object],
+    remove: Callable[..., object],
+) -> Iterator[asyncio.Future[None]]:
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(sock, _resolve, ready)
+    add(sock, _resolve, ready)
     try:
         yield ready
     finally:
-        loop.remove_writer(sock)
+        remove(sock)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -33,25 +33,14 @@ class DefaultHeaders(Protocol):
         """Return the same with names in lower case, for HTTP/2."""
 
 
-class Corkable(Protocol):
-    """What can keep what is written, so that it leaves in one write."""
-
-    is_corked: bool
-
-    def uncork(self) -> None:
-        """Send what was kept, and keep no more."""
-
-
 class TurnEnd(Protocol):
     """The end of a turn of the loop, or of the batch of applications that start in it."""
-
-    is_batch: bool
 
     def call(self, flush: Callable[[], object]) -> None:
         """Call this at the end: it writes what was kept until then."""
 
-    def hold(self, wire: Corkable) -> None:
-        """Let it keep an answer until the end of the batch, unless that takes too long."""
+    def may_hold(self) -> bool:
+        """Tell whether a whole answer is to be kept; in a batch that takes too long write first."""
 
     def begin(self) -> None:
         """Begin a batch; its end has to follow."""

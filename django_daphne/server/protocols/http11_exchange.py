@@ -82,14 +82,11 @@ class HTTP11Exchange(Exchange):
             if self._owner.is_unusual:
                 self._owner.begin_body(self, writer)
         wire = self._wire
-        if not wire.is_corked:
-            turn_end = self._context.turn_end
-            if more:
-                # More may come in this turn of the loop, and then leaves in the same write.
-                wire.is_corked = True
-                turn_end.call(wire.uncork)
-            elif turn_end.is_batch:
-                turn_end.hold(wire)
+        turn_end = self._context.turn_end
+        if not wire.is_corked and (more or turn_end.may_hold()):
+            # More may come in this turn of the loop, here or for others, and is written with it.
+            wire.is_corked = True
+            turn_end.call(wire.uncork)
         for piece in writer.body(data, more):
             wire.write(piece)
         if more and wire.kept_size > self._context.config.limits.write_buffer_size:

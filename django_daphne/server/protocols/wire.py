@@ -16,7 +16,6 @@ from typing import Final
 
 from ..config import ServerConfig
 from ..interfaces import ByteStream
-from ..services import Corkable
 from .deadlines import Deadlines
 
 # Bytes. What is as large is written by itself, for joining it to anything would copy it. No more
@@ -50,7 +49,7 @@ class TurnEnd:
     """
 
     def __init__(self, call_soon: Callable[..., object], now: Callable[[], float]) -> None:
-        self.is_batch = False
+        self._is_batch = False
         self._call_soon = call_soon
         self._now = now
         self._flushes: deque[Callable[[], object]] = deque()
@@ -58,28 +57,29 @@ class TurnEnd:
 
     def call(self, flush: Callable[[], object]) -> None:
         """Call this at the end."""
-        if not (self._flushes or self.is_batch):
+        if not (self._flushes or self._is_batch):
             self._call_soon(self._flush)
         self._flushes.append(flush)
 
-    def hold(self, wire: Corkable) -> None:
-        """Let a wire keep an answer until the end of the batch, unless that takes too long."""
+    def may_hold(self) -> bool:
+        """Tell whether a whole answer is to be kept; in a batch that takes too long write first."""
+        if not self._is_batch:
+            return False
         now = self._now()
-        if now - self._began > _LONGEST_HOLD:
-            self._began = now
-            self._flush()
-        else:
-            wire.is_corked = True
-            self._flushes.append(wire.uncork)
+        if now - self._began <= _LONGEST_HOLD:
+            return True
+        self._began = now
+        self._flush()
+        return False
 
     def begin(self) -> None:
         """Begin a batch; its end has to follow."""
         self._began = self._now()
-        self.is_batch = True
+        self._is_batch = True
 
     def end(self) -> None:
         """End a batch."""
-        self.is_batch = False
+        self._is_batch = False
         self._flush()
 
     def _flush(self) -> None:
