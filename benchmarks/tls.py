@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 from websocket_client import ANSWER_SECONDS, WrongAnswer
@@ -41,19 +42,29 @@ def make_certificate(folder: Path) -> dict[str, str]:
     return dict(zip(CERTIFICATE_FILES, (str(certificate), str(key)), strict=True))
 
 
+@lru_cache
+def _context(protocol: str | None) -> ssl.SSLContext:
+    """Return what a client goes by.
+
+    Once for all: one that reads who may sign takes so long that 32 connections would not be open
+    before gunicorn closes the first, on which nothing has been asked for a second.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if protocol is not None:
+        context.set_alpn_protocols([protocol])
+    return context
+
+
 def connect(port: int, protocol: str | None = None) -> ssl.SSLSocket:
     """Return a connection to this port of 127.0.0.1, by ALPN for `protocol` when it is given.
 
     Raises WrongAnswer when the server chooses otherwise, ConnectionRefusedError and other OSErrors.
     """
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if protocol is not None:
-        context.set_alpn_protocols([protocol])
     raw = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
     try:
-        sock = context.wrap_socket(raw)
+        sock = _context(protocol).wrap_socket(raw)
     except OSError as error:
         raw.close()
         raise WrongAnswer(f"no TLS: {error!r}") from error

@@ -9,6 +9,7 @@ from contextlib import closing
 from django.test import SimpleTestCase
 from http2_client import HTTP2Client, HTTP2Session
 from rate_load import HTTP2Connection, Load, Schedule
+from tls import connect
 from websocket_client import WrongAnswer
 
 from tests.support.server import serve
@@ -76,6 +77,11 @@ class ClientTests(TLSTestCase):
             self.assertEqual([client.get("/"), client.get("/other")], [BODY, BODY])
             with self.assertRaisesRegex(WrongAnswer, "not of status 200"):
                 client.get("/no")
+
+    def test_context(self):
+        """Connections share what they go by: made for each, it would take longer than all else."""
+        clients = [self.enterContext(closing(connect(self.port, "h2"))) for _ in range(2)]
+        self.assertIs(clients[0].context, clients[1].context)
 
     def load(self, answer: bytes, path: bytes = b"/") -> Load:
         """Return a load that has run, on two connections."""
