@@ -43,13 +43,7 @@ class Answer(NamedTuple):
 
 def make_answer(response: Any, scope: Any, context: Context) -> Answer:
     """Return an answer; ``context`` is what the loop's side gets to know of the request's."""
-    headers = [
-        (
-            _NAMES.get(name) or _encode_name(name),
-            value.encode("latin1") if isinstance(value, str) else bytes(value),
-        )
-        for name, value in _items(response)
-    ]
+    headers = _headers(response)
     for cookie in response.cookies.values():
         headers.append((b"Set-Cookie", cookie.OutputString().encode("ascii")))
     content = stream = message = None
@@ -62,24 +56,35 @@ def make_answer(response: Any, scope: Any, context: Context) -> Answer:
     return Answer(response.status_code, headers, content, stream, message, context)
 
 
-def _items(response: Any) -> Any:
-    """Return pairs of names and values; without a look-up for each, if they are Django's own."""
+def _headers(response: Any) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response as ASGI has them, without its cookies."""
     headers = response.headers
     if type(headers) is ResponseHeaders and type(response).items is HttpResponseBase.items:
-        return vars(headers)["_store"].values()
-    return response.items()
+        # Django's own: pairs of texts, which are there without a look-up for each.
+        return [_known.get(pair) or _encode(pair) for pair in vars(headers)["_store"].values()]
+    return [
+        (
+            name.encode("ascii") if isinstance(name, str) else bytes(name),
+            value.encode("latin1") if isinstance(value, str) else bytes(value),
+        )
+        for name, value in response.items()
+    ]
 
 
-def _encode_name(name: Any) -> bytes:
-    encoded = name.encode("ascii") if isinstance(name, str) else bytes(name)
-    if len(_NAMES) < _MAX_NAMES:
-        _NAMES[name] = encoded
+def _encode(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Return a header as bytes, and remember it: most responses of a project have the same few."""
+    name, value = pair
+    encoded = name.encode("ascii"), value.encode("latin1")
+    if len(value) <= _MAX_KNOWN_VALUE:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()  # those that come again are soon back
+        _known[pair] = encoded
     return encoded
 
 
-# Names of headers that were encoded before, the first of them.
-_NAMES: Final[dict[Any, bytes]] = {}
-_MAX_NAMES: Final = 256
+_known: Final[dict[tuple[str, str], tuple[bytes, bytes]]] = {}
+_MAX_KNOWN: Final = 1024
+_MAX_KNOWN_VALUE: Final = 256
 
 
 def _file_message(response: FileResponse, extensions: Any) -> dict[str, Any] | None:

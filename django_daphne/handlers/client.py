@@ -13,13 +13,14 @@ class ClientWatch:
     def __init__(self, receive: Any, on_leave: Callable[[], None]) -> None:
         """Watch a client whose request is complete.
 
-        The server of this package tells of it (``ApplicationCycle.call_on_disconnect``). Any other
-        has to be asked, by a task that waits in ``receive()``.
+        The server of this package tells of it (``ApplicationCycle.call_on_disconnect``), and has
+        ``afterwork``. Any other has to be asked, by a task that waits in ``receive()``.
         """
         self._on_leave: Callable[[], None] | None = on_leave
         self._listener: asyncio.Task[None] | None = None
         server = getattr(receive, "__self__", None)
         self._tell: Callable[..., None] | None = getattr(server, "call_on_disconnect", None)
+        self.afterwork: Any = getattr(server, "afterwork", None)
         if self._tell is not None:
             self._tell(self._left)
         else:

@@ -43,6 +43,11 @@ def restore_caches() -> None:
                 caches[alias] = backend
 
 
+def has_caches() -> bool:
+    """Tell whether there are cache backends where Django looks for them."""
+    return not is_empty(vars(caches)["_connections"])
+
+
 def keep_caches() -> None:
     """Keep what a request has made for the thread's next one, and take it out of the context.
 

@@ -50,6 +50,25 @@ class Hop:
     run in it by turns.
     """
 
+    # One is made for each request. What most requests do not need is set where they do.
+    awaited: Awaited | None = None
+    _client: ClientWatch | None = None
+    _sender: asyncio.Task[None] | None = None
+    _entrusted: Answer | None = None  # whose body is the loop's
+    _answer_is_whole: bool | None = None  # once there is one
+    _is_closing = False
+    _is_closed = False
+    # Read in the lane.
+    is_over = False  # the client left, or nobody waits any more
+    _afterwork: Any = None  # of the server of this package
+    # Made by the lane, the first two when they are needed.
+    _lease: Any = None
+    _window: Any = None
+    _request: Any = None
+    _response: Any = None
+    _has_left = False  # without closing the response
+    _is_expected = True  # somebody waits for the end
+
     def __init__(
         self, handler: ThreadedASGIHandler, plan: Plan, scope: Any, body_file: Any
     ) -> None:
@@ -64,35 +83,23 @@ class Hop:
         self._outer = ((sensitive, sensitive.get(None)), (current_lease, current_lease.get()))
         self._mail = Mailbox(self._loop)
         self._began = time.monotonic()
-        self._client: ClientWatch | None = None
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
-        self._awaited: Awaited | None = None
-        self._sender: asyncio.Task[None] | None = None
-        self._entrusted: Answer | None = None  # whose body is the loop's
-        self._answer_is_whole: bool | None = None  # once there is one
-        self._is_closing = False
-        self._is_closed = False
-        # Read in the lane.
-        self.is_over = False  # the client left, or nobody waits any more
-        # Made by the lane, the first two when they are needed.
-        self._lease: Any = None
-        self._window: Any = None
-        self._request: Any = None
-        self._response: Any = None
-        self._has_left = False  # without closing the response
 
     async def begin(self, receive: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
+        client = self._client = ClientWatch(receive, self._client_left)
+        self._afterwork = client.afterwork
+        if self._afterwork is not None:
+            self._afterwork.begin(self)
         (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
-        self._client = ClientWatch(receive, self._client_left)
-        answer = await self._next()
+        answer = await self._mail.get()
         if type(answer) is Awaited:
             answer.begin(self._loop, is_watched=True)
-            answer = await self._next()
+            answer = await self._mail.get()
         if isinstance(answer, BaseException):
             raise answer
-        if self._client.is_asking and not self.is_over:
-            await self._client.look()
+        if client.is_asking and not self.is_over:
+            await client.look()
         if self.is_over:
             return GONE  # type: ignore[no-any-return]
         _restore_context(answer.context)
@@ -119,7 +126,7 @@ class Hop:
                         return
                     yield part
             return
-        while (part := await self._next()) is not None:
+        while (part := await self._mail.get()) is not None:
             if part is GONE:
                 return
             if isinstance(part, BaseException):
@@ -134,12 +141,14 @@ class Hop:
             client.stop()
 
     async def closed(self) -> None:
-        """Wait until request_finished was sent; raise what went wrong on the way."""
+        """Wait for request_finished, unless the lane goes on alone; raise what went wrong."""
         self._close_later()
+        self._is_closed |= not self._is_expected
         while not self._is_closed and not self.is_over:
-            item = await self._next()
+            item = await self._mail.get()
             if isinstance(item, BaseException):
                 raise item
+            self._is_closed = item is _CLOSED
 
     def leave(self) -> None:
         """Take note that nobody waits for the lane any more; it goes on to its end."""
@@ -149,21 +158,9 @@ class Hop:
                 self._abandon()
             self._close_later()
 
-    async def view_ended(self) -> None:
-        """Wait for an async view that has been cancelled: it may have something to put in order."""
-        if self._awaited is not None:
-            await self._awaited.ended()
-
-    async def _next(self) -> Any:
-        """Return what comes from the lane."""
-        item = await self._mail.get()
-        if item is _CLOSED:
-            self._is_closed = True
-        return item
-
     def _take(self, item: Any) -> None:
         if type(item) is Awaited:
-            self._awaited = item
+            self.awaited = item
             if self.is_over:
                 item.cancel()
                 return
@@ -195,7 +192,7 @@ class Hop:
             if self._answer_is_whole is not None:
                 fate = "its answer is dropped" if self._answer_is_whole else "its stream is closed"
             else:
-                fate = "its view is cancelled" if self._awaited else "its view goes on to its end"
+                fate = "its view is cancelled" if self.awaited else "its view goes on to its end"
             duration = time.monotonic() - self._began
             method, path = self._scope["method"], self._scope["path"]
             text = "%s %a is over after %.1f s: the client left, or the server stops; %s"
@@ -207,8 +204,8 @@ class Hop:
         self.is_over = True
         if self._sender is not None:
             self._sender.cancel()
-        if self._awaited is not None:
-            self._awaited.cancel()
+        if self.awaited is not None:
+            self.awaited.cancel()
         if self._window is not None:
             self._window.release(_WINDOW)
         for task in self._nested:
@@ -216,7 +213,7 @@ class Hop:
 
     # In the lane.
 
-    def _run(self, lane: Lane) -> Callable[[], None] | None:
+    def _run(self, lane: Lane) -> Callable[[], None]:
         """Do the job of a lane; return what it says when it is free again."""
         awaited = self._context.run(self._first, lane)
         if awaited is not None:
@@ -227,7 +224,13 @@ class Hop:
                 self.is_over = True
             self._context.run(self._second, lane, awaited)
             connections.drop_transactions()
-        return None if self._has_left else self._post
+        return self._end
+
+    def _end(self) -> None:
+        if self._is_expected and not self._has_left:
+            self._post()
+        if self._afterwork is not None:
+            self._afterwork.end(self)
 
     def _post(self, item: Any = _CLOSED) -> None:
         self._outbox.post(partial(self._take, item))
@@ -238,7 +241,12 @@ class Hop:
             replacement = RuntimeError(f"The project raised {type(error).__name__}")
             replacement.__cause__ = error
             error = replacement
-        self._post(error)
+        if self._is_expected:
+            self._post(error)
+        else:
+            method, path = self._scope["method"], self._scope["path"]
+            text = "Exception inside application: %s %a: %s"
+            logger.error(text, method, path, error, exc_info=error)
 
     def _enter(self, context: Context) -> None:
         enter_lane(self._loop, context, self._nested)
@@ -333,9 +341,11 @@ class Hop:
 
     def _answer(self, lane: Lane, response: Any) -> None:
         context = copy_context()
-        context.run(connections.keep_caches)  # the lane's own are not for the loop
+        if connections.has_caches():
+            context.run(connections.keep_caches)  # the lane's own are not for the loop
         for variable, value in self._outer:
-            context.run(variable.set, value)
+            if context.get(variable) is not value:
+                context.run(variable.set, value)
         answer = make_answer(response, self._scope, context)
         if answer.is_for_loop and not self.is_over:
             self._has_left = connections.release()
@@ -350,6 +360,8 @@ class Hop:
         if answer.content is None and not answer.is_for_loop:
             self._send_pieces(lane, answer, response)
         else:
+            # Behind a whole answer the lane goes on alone, if the server then waits for it.
+            self._is_expected = self._afterwork is None or answer.content is None
             self._post(answer)
 
     def _send_pieces(self, lane: Lane, answer: Answer, response: Any) -> None:

@@ -64,8 +64,9 @@ def enter_lane(
     local = SyncToAsync.threadlocal
     local.main_event_loop, local.main_event_loop_pid = loop, os.getpid()
     local.task_context = nested
-    # Inherited from the loop's side it would send nested work to a thread that waits for us.
-    sensitive.set(None)
+    if sensitive.get(None) is not None:
+        # Inherited from the loop's side it would send nested work to a thread that waits for us.
+        sensitive.set(None)
 
 
 class _LaneExecutor(Executor):

@@ -92,7 +92,8 @@ class ThreadedASGIHandler(ASGIHandler):
                 await hop.closed()
         finally:
             hop.leave()
-            await hop.view_ended()
+            if hop.awaited is not None:  # one that was cancelled may have something to put in order
+                await hop.awaited.ended()
 
     async def _read_body(self, receive: Any) -> Any:
         """Return the body as a file: in memory if it came in one piece, as it mostly does."""

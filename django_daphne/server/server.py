@@ -238,6 +238,7 @@ class Server:
                     await self._hurried.wait()
         await self._listeners.close()
         context = self._context
+        context.tasks.tell_of_afterwork()
         for connection in list(context.connections):
             connection.drain()
         notice = (graceful_timeout or 0.0) * self._config.timeouts.graceful_share

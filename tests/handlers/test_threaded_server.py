@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import logging
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from contextvars import Context
@@ -282,23 +283,57 @@ class ServerTests(HandlerTestCase):
         self.assert_serves(server)
 
     def test_work_after_the_answer(self):
-        """A response does its work in close(): the client has everything before."""
+        """A response does its work in close(): client and server are done with it before."""
         gate, ear = self.make_gate(), self.listen()
-
-        class Worker(HttpResponse):
-            def close(self) -> None:
-                gate.wait()
-                super().close()
-
-        server = self.start(lambda request: Worker("hello"))
+        server = self.start(self.working(gate.wait))
         with self.assertNoLogs("django_daphne", "INFO"):
             self.assertEqual(get(server.port).text, "hello")
+            self.assertTrue(self.ended.wait(PATIENCE))
             self.assertEqual(ear.names, ["started"])
             self.assertEqual(get(server.port, "/hello").text, f"hello from {LANE}")
             gate.open()
             ear.wait(2)
-            self.assertTrue(self.ended.wait(PATIENCE))
         self.assert_serves(server)
+
+    def working(self, work: Callable[[], None]) -> Any:
+        """Return a view whose response does some work in close()."""
+
+        class Worker(HttpResponse):
+            def close(self) -> None:
+                work()
+                super().close()
+
+        return lambda request: Worker("hello")
+
+    def test_failing_work_after_the_answer(self):
+        """A response fails in close(): the log has it, with the request, and the next is served."""
+
+        def fail() -> None:
+            raise ValueError("no report was sent")
+
+        server = self.start(self.working(fail))
+        with self.assertLogs("django_daphne", "ERROR") as logs:
+            self.assertEqual(get(server.port).text, "hello")
+            asyncio.run(self.assert_idle())
+        text = "Exception inside application: GET '/': no report was sent"
+        self.assertEqual([record.getMessage() for record in logs.records], [text])
+        self.assertIn("ValueError", logging.Formatter().format(logs.records[0]))
+        self.assert_serves(server)
+
+    def test_stop_during_work_after_the_answer(self):
+        """The server stops while a response works in close(): it has its time for that, too."""
+        gate, ear = self.make_gate(), self.listen()
+        server = self.start(self.working(gate.wait))
+        self.assertEqual(get(server.port).text, "hello")
+        self.assertTrue(self.ended.wait(PATIENCE))
+        with ThreadPoolExecutor(1) as threads:
+            stopping = threads.submit(server.stop, PATIENCE)
+            with self.assertRaises(TimeoutError):
+                stopping.result(0.1)
+            gate.open()
+            stopping.result(PATIENCE)
+        ear.wait()
+        self.assert_once(ear)
 
     def test_stop(self):
         """The server stops and does not wait: the view goes on to its end, and closes."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
 from django.test import SimpleTestCase, tag
 
-from django_daphne.server.asgi.tasks import CAN_START_EAGERLY, ApplicationTasks
+from django_daphne.server.asgi.tasks import CAN_START_EAGERLY, Afterwork, ApplicationTasks
 from tests.support.memory import ManualLoop
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
@@ -176,3 +177,32 @@ class TasksTests(SimpleTestCase):
         """The server stops with nothing running, which is worth no words."""
         with self.assertNoLogs("django_daphne.server", "INFO"):
             self.loop.run(self.tasks.cancel_all())
+
+    def test_afterwork(self):
+        """What goes on in a thread counts; who stops is told of its end, and nobody before."""
+        ended: list[int] = []
+        self.tasks.on_done = lambda: ended.append(len(self.tasks))
+        afterwork = self.tasks.serving(no_application).afterwork
+        for piece in ("one", "two"):
+            afterwork.begin(piece)
+        self.assertEqual(len(self.tasks), 2)
+        self.end(afterwork, "one")
+        self.assertEqual((len(self.tasks), ended), (1, []))
+        self.loop.call(self.tasks.tell_of_afterwork)
+        self.end(afterwork, "two")
+        self.loop.call(lambda: None)
+        self.assertEqual((len(self.tasks), ended), (0, [0]))
+
+    def test_afterwork_of_a_loop_that_has_ended(self):
+        """A thread is done when the loop is no more: that is nobody's concern."""
+        self.tasks.on_done = lambda: None
+        self.tasks.afterwork.begin("piece")
+        self.loop.call(self.tasks.tell_of_afterwork)
+        self.loop.close()
+        self.end(self.tasks.afterwork, "piece")
+        self.assertEqual(len(self.tasks), 0)
+
+    def end(self, afterwork: Afterwork, piece: str) -> None:
+        """End a piece in a thread of its own."""
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(afterwork.end, piece).result()

@@ -30,6 +30,7 @@ from . import messages
 from .context import CycleContext
 from .messages import BODY, LEGAL, START, ResponseState
 from .scope import ScopeFactory
+from .tasks import Afterwork
 
 logger = logging.getLogger("django_daphne.server")
 
@@ -150,8 +151,7 @@ class ApplicationCycle:
                 self._wants_continue = False
                 if body is not None and self._state is _AWAITING_START:
                     self._stream.send_informational(100, ())
-            if self._readable is None:
-                self._readable = asyncio.Event()
+            self._readable = self._readable or asyncio.Event()
             self._readable.clear()
             await self._readable.wait()
 
@@ -174,6 +174,11 @@ class ApplicationCycle:
         self._on_disconnect = call
         if call is not None and (self._disconnected or self._is_stopping):
             asyncio.get_running_loop().call_soon(call)
+
+    @property
+    def afterwork(self) -> Afterwork:
+        """Return what may go on in threads when the application has returned."""
+        return self._context.tasks.afterwork
 
     async def send(self, message: Message) -> None:
         """Send a part of the response; return when the client has taken enough of what came before.
@@ -247,8 +252,7 @@ class ApplicationCycle:
 
     async def _until_writable(self) -> None:
         while self._sending_is_paused and not (self._disconnected or self._state.is_over):
-            if self._writable is None:
-                self._writable = asyncio.Event()
+            self._writable = self._writable or asyncio.Event()
             self._writable.clear()
             await self._writable.wait()
 

@@ -19,8 +19,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import copy_context
 from copy import copy
+from functools import partial
 from typing import Any, Final, Protocol
 
 from ..services import TurnEnd
@@ -42,6 +44,36 @@ class Work(Protocol):
         """Take note of the task, when the coroutine waits for something."""
 
 
+class Afterwork:
+    """What goes on in threads when its application has returned; a server that stops waits for it.
+
+    Each piece is anything hashable, begun on the loop's thread and ended from any.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: set[object] = set()
+        self._tell: Callable[[], object] | None = None
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def begin(self, piece: object) -> None:
+        """Take note of a piece."""
+        self._pieces.add(piece)
+
+    def end(self, piece: object) -> None:
+        """Forget a piece."""
+        self._pieces.discard(piece)
+        # In this order: who has asked to be told of it, and then looked, has seen it or is told.
+        if self._tell is not None:
+            with suppress(RuntimeError):  # the loop has ended
+                self._tell()
+
+    def tell(self, call: Callable[[], object]) -> None:
+        """Have a function called whenever a piece has ended, from its thread."""
+        self._tell = call
+
+
 class ApplicationTasks:
     """Starts, counts and ends the tasks of one server's application.
 
@@ -53,6 +85,7 @@ class ApplicationTasks:
         self._context = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: list[Work] = []  # for the next turn of the loop
+        self.afterwork = Afterwork()
         self.started = 0  # so many, ever
         self.on_done: Callable[[], object] | None = None  # called when a task has ended
         self.turn_end: TurnEnd | None = None  # told of what starts together
@@ -62,7 +95,7 @@ class ApplicationTasks:
         self._at_once = eager and CAN_START_EAGERLY
 
     def __len__(self) -> int:
-        return len(self._tasks) + len(self._waiting)
+        return len(self._tasks) + len(self._waiting) + len(self.afterwork)
 
     def serving(self, application: ASGIApplication) -> ApplicationTasks:
         """Return the same for the requests that another application answers."""
@@ -110,6 +143,11 @@ class ApplicationTasks:
         self._tasks.discard(task)
         if self.on_done is not None:
             self.on_done()
+
+    def tell_of_afterwork(self) -> None:
+        """Call ``on_done`` at the end of afterwork, too, from now on."""
+        if self.on_done is not None:
+            self.afterwork.tell(partial(self._loop.call_soon_threadsafe, self.on_done))
 
     async def cancel_all(self) -> None:
         """Cancel every task and give each the chance to clean up."""
