@@ -88,10 +88,7 @@ class Hop:
     async def begin(self, receive: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
         client = self._client = ClientWatch(receive, self._client_left)
-        self._afterwork = client.afterwork
-        if self._afterwork is not None:
-            self._afterwork.begin(self)
-        (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
+        self._hand_over(client.afterwork)
         answer = await self._mail.get()
         if type(answer) is Awaited:
             answer.begin(self._loop, is_watched=True)
@@ -105,6 +102,17 @@ class Hop:
         _restore_context(answer.context)
         self._answer_is_whole = answer.content is not None
         return answer  # type: ignore[no-any-return]
+
+    def _hand_over(self, afterwork: Any) -> None:
+        self._afterwork = afterwork
+        if afterwork is not None:
+            afterwork.begin(self)  # before the lane may end it
+        try:
+            (self._pool.lease if self._plan.waits else self._pool.submit)(self._run, self._loop)
+        except RuntimeError:  # the system has no more threads
+            if afterwork is not None:
+                afterwork.end(self)
+            raise
 
     async def while_wanted(self, sending: Coroutine[Any, Any, None]) -> None:
         """Send a body that may be long in coming, until the client leaves."""

@@ -31,6 +31,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ..conf import TOTAL_FOR_EACH
@@ -147,7 +148,7 @@ class LanePool:
                 lane.counts = False
                 self._counted -= 1
                 if self._waiting and self._counted < self._level and self._has_room(counts=True):
-                    self._give(_take(self._waiting), counts=True)
+                    self._give_oldest()
 
     def close(self, timeout: float | None) -> bool:
         """Let every lane end after what waits, for so many seconds; tell whether all have."""
@@ -176,17 +177,27 @@ class LanePool:
         return self.busy - self._counted
 
     def _give(self, job: Job, counts: bool) -> None:
+        """Let a lane do a job. Raises RuntimeError when the system has no thread for it."""
+        lane = self._find(counts)
         self._begin(counts)
-        if self._idle[counts]:
-            lane = self._idle[counts].pop()
-        elif len(self._lanes) < self._total:
-            lane = Lane(self)
-            self._lanes.add(lane)
-            lane.start()
-        else:
-            lane = self._idle[False].pop()
         lane.counts = counts
         lane.take(job)
+
+    def _give_oldest(self) -> None:
+        """Let a lane do the oldest job that waits; when there is no thread for it, it waits on."""
+        with suppress(RuntimeError):
+            self._give(self._waiting[0][1], counts=True)
+            _take(self._waiting)
+
+    def _find(self, counts: bool) -> Lane:
+        if self._idle[counts]:
+            return self._idle[counts].pop()
+        if len(self._lanes) < self._total:
+            lane = Lane(self)
+            lane.start()
+            self._lanes.add(lane)
+            return lane
+        return self._idle[False].pop()
 
     def _begin(self, counts: bool) -> None:
         self._begun += 1
@@ -224,7 +235,7 @@ class LanePool:
                 if self._level < self._limit and not (self._is_busy and self._begun > begun):
                     self._level += 1
                 if self._counted < self._level and self._has_room(counts=True):
-                    self._give(_take(self._waiting), counts=True)
+                    self._give_oldest()
             if self._waiting or self._wanted:
                 self._look_again(loop)
             text = self._complaint(now)

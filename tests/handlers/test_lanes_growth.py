@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from unittest import mock
 
-from django_daphne.handlers.lanes import LanePool
+from django_daphne.handlers.lanes import Lane, LanePool
 from tests.support.server import PATIENCE
 
 from .lane_jobs import DELAY, LanesTestCase
@@ -64,6 +65,23 @@ class GrowthTests(LanesTestCase):
         self.assertEqual((len(pool), pool.busy), (1, 1))
         first.open()
         self.assertIs(second(), first.thread)
+
+    def test_no_thread(self):
+        """The system has no thread for one more: the job waits on, for those that there are."""
+        pool = self.make_pool(8)
+        with mock.patch.object(Lane, "start", side_effect=RuntimeError("can't start new thread")):
+            with self.assertRaisesRegex(RuntimeError, "new thread"):
+                self.submit_gate(pool)
+            self.assertEqual((len(pool), pool.busy), (0, 0))
+        gates = [self.submit_gate(pool) for _ in range(3)]
+        with mock.patch.object(Lane, "start", side_effect=RuntimeError):
+            for _ in range(3):
+                self.clock.advance(DELAY)
+            self.assertEqual((len(pool), gates[2].arrival.is_set()), (2, False))
+            gates[0].open()
+            self.assertTrue(gates[2].arrival.wait(PATIENCE))
+        for gate in gates:
+            gate.open()
 
     def test_limit(self):
         """Jobs wait for so long that the pool has all its lanes, and no more."""

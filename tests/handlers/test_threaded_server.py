@@ -15,12 +15,14 @@ from contextlib import closing, contextmanager
 from contextvars import Context
 from http.client import HTTPConnection
 from typing import Any
+from unittest import mock
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import tag
 from django.urls import path
 
+from django_daphne.handlers.lanes import Lane
 from tests.support.processes import get
 from tests.support.server import PATIENCE, RunningServer, serve
 
@@ -334,6 +336,23 @@ class ServerTests(HandlerTestCase):
             stopping.result(PATIENCE)
         ear.wait()
         self.assert_once(ear)
+
+    def test_no_thread(self):
+        """The system has no thread for a request: that gets 500, and the next is served."""
+        found: list[Any] = []
+        handler = self.handler(hello, path("hello", hello))
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            found.append(receive.__self__.afterwork)
+            await handler(scope, receive, send)
+
+        server = self.enterContext(serve(application))
+        refused = mock.patch.object(Lane, "start", side_effect=RuntimeError("no more threads"))
+        with refused, self.assertLogs("django_daphne.server", "ERROR") as logs:
+            self.assertEqual(get(server.port).status, 500)
+        self.assertIn("no more threads", logs.output[0])
+        self.assert_serves(server)
+        self.assertEqual([len(afterwork) for afterwork in found], [0, 0])
 
     def test_stop(self):
         """The server stops and does not wait: the view goes on to its end, and closes."""
