@@ -13,14 +13,13 @@ class ClientWatch:
     def __init__(self, receive: Any, on_leave: Callable[[], None]) -> None:
         """Watch a client whose request is complete.
 
-        The server of this package tells of it (``ApplicationCycle.call_on_disconnect``), and has
-        ``afterwork``. Any other has to be asked, by a task that waits in ``receive()``.
+        The server of this package tells of it (``ApplicationCycle.call_on_disconnect``). Any other
+        has to be asked, by a task that waits in ``receive()``.
         """
         self._on_leave: Callable[[], None] | None = on_leave
         self._listener: asyncio.Task[None] | None = None
-        server = getattr(receive, "__self__", None)
+        self._server = server = getattr(receive, "__self__", None)
         self._tell: Callable[..., None] | None = getattr(server, "call_on_disconnect", None)
-        self.afterwork: Any = getattr(server, "afterwork", None)
         if self._tell is not None:
             self._tell(self._left)
         else:
@@ -31,6 +30,15 @@ class ClientWatch:
         if message["type"] != "http.disconnect":
             raise AssertionError(f"Invalid ASGI message after request body: {message['type']}")
         self._left()
+
+    def afterwork(self, send: Any) -> Any:
+        """Return what a lane may go on with behind its answer; None where the task is to wait.
+
+        Only the server of this package has it. Where ``send`` is not the server's own, somebody
+        looks at the request as a whole, as tools do, and would miss its end.
+        """
+        is_own = getattr(send, "__self__", None) is self._server
+        return getattr(self._server, "afterwork", None) if is_own else None
 
     def _left(self) -> None:
         if self._on_leave is not None:

@@ -85,10 +85,10 @@ class Hop:
         self._began = time.monotonic()
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
 
-    async def begin(self, receive: Any) -> Answer:
+    async def begin(self, receive: Any, send: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
         client = self._client = ClientWatch(receive, self._client_left)
-        self._hand_over(client.afterwork)
+        self._hand_over(client.afterwork(send))
         answer = await self._mail.get()
         if type(answer) is Awaited:
             answer.begin(self._loop, is_watched=True)

@@ -84,7 +84,7 @@ class ThreadedASGIHandler(ASGIHandler):
             return
         hop = Hop(self, plan, scope, body_file)
         try:
-            answer = await hop.begin(receive)
+            answer = await hop.begin(receive, send)
             if answer is not GONE:
                 sending = self._send(answer, hop, send)
                 await (sending if answer.stream is None else hop.while_wanted(sending))

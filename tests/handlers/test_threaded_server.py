@@ -297,6 +297,23 @@ class ServerTests(HandlerTestCase):
             ear.wait(2)
         self.assert_serves(server)
 
+    def test_followed_to_its_end(self):
+        """A tool has put a send of its own before ours: it sees request_finished, too."""
+        ear, names = self.listen(), list[str]()
+        handler = self.handler(self.working(lambda: None))
+
+        async def tool(scope: Any, receive: Any, send: Any) -> None:
+            async def watch(message: Any) -> None:
+                await send(message)
+
+            await handler(scope, receive, watch)
+            names.extend(ear.names)
+
+        with serve(tool) as server:
+            self.assertEqual(get(server.port).text, "hello")
+            server.stop(PATIENCE)
+        self.assertEqual(names, ["started", "finished"])
+
     def working(self, work: Callable[[], None]) -> Any:
         """Return a view whose response does some work in close()."""
 
