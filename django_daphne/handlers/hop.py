@@ -202,11 +202,14 @@ class Hop:
             else:
                 fate = "its view is cancelled" if self.awaited else "its view goes on to its end"
             duration = time.monotonic() - self._began
-            method, path = self._scope["method"], self._scope["path"]
-            text = "%s %a is over after %.1f s: the client left, or the server stops; %s"
-            logger.info(text, method, path, duration, fate)
+            text = "%s is over after %.1f s: the client left, or the server stops; %s"
+            logger.info(text, self._name(), duration, fate)
             self._abandon()
             self._take(GONE)
+
+    def _name(self) -> str:
+        """Return method and path for the log, without control characters."""
+        return f"{self._scope['method']} {self._scope['path']!a}"
 
     def _abandon(self) -> None:
         self.is_over = True
@@ -252,9 +255,8 @@ class Hop:
         if self._is_expected:
             self._post(error)
         else:
-            method, path = self._scope["method"], self._scope["path"]
-            text = "Exception inside application: %s %a: %s"
-            logger.error(text, method, path, error, exc_info=error)
+            text = "Exception inside application: %s: %s"
+            logger.error(text, self._name(), error, exc_info=error)
 
     def _enter(self, context: Context) -> None:
         enter_lane(self._loop, context, self._nested)

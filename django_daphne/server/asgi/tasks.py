@@ -52,7 +52,7 @@ class Afterwork:
 
     def __init__(self) -> None:
         self._pieces: set[object] = set()
-        self._tell: Callable[[], object] | None = None
+        self.on_end: Callable[[], object] | None = None  # called when a piece has ended, there
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -65,13 +65,9 @@ class Afterwork:
         """Forget a piece."""
         self._pieces.discard(piece)
         # In this order: who has asked to be told of it, and then looked, has seen it or is told.
-        if self._tell is not None:
+        if self.on_end is not None:
             with suppress(RuntimeError):  # the loop has ended
-                self._tell()
-
-    def tell(self, call: Callable[[], object]) -> None:
-        """Have a function called whenever a piece has ended, from its thread."""
-        self._tell = call
+                self.on_end()
 
 
 class ApplicationTasks:
@@ -147,7 +143,7 @@ class ApplicationTasks:
     def tell_of_afterwork(self) -> None:
         """Call ``on_done`` at the end of afterwork, too, from now on."""
         if self.on_done is not None:
-            self.afterwork.tell(partial(self._loop.call_soon_threadsafe, self.on_done))
+            self.afterwork.on_end = partial(self._loop.call_soon_threadsafe, self.on_done)
 
     async def cancel_all(self) -> None:
         """Cancel every task and give each the chance to clean up."""
