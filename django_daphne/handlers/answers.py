@@ -6,9 +6,10 @@ import io
 import os
 import stat
 from contextvars import Context
+from dataclasses import dataclass, field
 from inspect import getattr_static
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from django.core.files.base import File
 from django.core.files.utils import FileProxyMixin
@@ -19,7 +20,8 @@ _PATHSEND: Final = "http.response.pathsend"
 _ZEROCOPYSEND: Final = "http.response.zerocopysend"
 
 
-class Answer(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Answer:
     """A whole response, or with ``content`` None the head of one that has a body to come.
 
     That comes from the lane piece by piece, unless it belongs to the loop: a ``message`` that makes
@@ -33,7 +35,7 @@ class Answer(NamedTuple):
     stream: Any
     message: dict[str, Any] | None
     context: Context
-    keeps_lane: bool = False
+    keeps_lane: bool = field(default=False, init=False)
 
     @property
     def is_for_loop(self) -> bool:

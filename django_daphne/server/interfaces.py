@@ -126,16 +126,6 @@ class RequestHead:
     ``wants_websocket`` says that the client asked for that protocol, which may be a mistake.
     """
 
-    # One is made for each request. What most requests do not have is set where it is there.
-    keep_alive = True
-    has_body = False
-    content_length: int | None = None
-    expect_continue = False
-    accepts_trailers = False
-    wants_websocket = False
-    origin: Origin | None = None
-    trace: Trace | None = None
-
     def __init__(
         self,
         method: str,
@@ -151,6 +141,12 @@ class RequestHead:
         self.query = query
         self.http_version = http_version
         self.headers = headers
+        self.keep_alive = True
+        self.has_body = self.expect_continue = False
+        self.accepts_trailers = self.wants_websocket = False
+        self.content_length: int | None = None
+        self.origin: Origin | None = None
+        self.trace: Trace | None = None
 
     @property
     def is_plain(self) -> bool:

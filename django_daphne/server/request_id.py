@@ -52,6 +52,9 @@ class Trace(TypedDict):
 current: Final[ContextVar[Trace | None]] = ContextVar("django_daphne_trace", default=None)
 """The trace of the request that the running code handles."""
 
+# Looked up for every request: a method of a name that was imported is looked up the long way.
+set_current: Final = current.set
+
 
 def current_trace() -> Trace | None:
     """Return the trace of the request that the calling code handles, None outside of one."""

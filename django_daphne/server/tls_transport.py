@@ -77,6 +77,13 @@ class EncryptedTransport(asyncio.Transport):
     There is no half-close: the end of what the client sends is the end of the connection.
     """
 
+    __slots__ = (
+        *("_loop", "_sock", "_descriptor", "_protocol", "_receive", "_send"),
+        *("_is_reading", "_is_read", "_reads_alone", "_high", "_low", "_is_full"),
+        *("_unsent", "_unsent_size", "_shutdown_timeout", "_shutdown_timer"),
+        *("_is_closing", "_has_ended"),
+    )
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,

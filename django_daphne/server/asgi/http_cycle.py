@@ -24,11 +24,20 @@ from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import HTTPStream, RequestHead
-from ..request_id import current
+from ..request_id import set_current
 from ..types import Message
 from . import messages
 from .context import CycleContext
-from .messages import BODY, LEGAL, START, ResponseState
+from .messages import (
+    AWAITING_BODY,
+    AWAITING_START,
+    AWAITING_TRAILERS,
+    BODY,
+    COMPLETE,
+    IGNORING_TRAILERS,
+    SENDING_BODY,
+    START,
+)
 from .scope import ScopeFactory
 from .tasks import Afterwork
 
@@ -44,29 +53,9 @@ _SMALL_PIECE: Final = 512
 _FAIR_SHARE: Final = 256 * 1024
 _COST_OF_A_PART: Final = 512  # in bytes: small parts take time, too
 
-_AWAITING_START, _AWAITING_BODY, _SENDING_BODY, *_LATER = ResponseState
-_AWAITING_TRAILERS, _IGNORING_TRAILERS, _COMPLETE = _LATER
-
 
 class ApplicationCycle:
     """The application's side of one exchange."""
-
-    # One is made for each request. What most requests do not need is set where they do.
-    is_running = False  # the application was called and has not returned
-    _task: asyncio.Task[None] | None = None  # of one that waited for something
-    # The body's pieces that wait; None when all of it was delivered or nobody wants it.
-    _body: list[bytes] | None
-    _body_size = 0
-    _reading_is_paused = False
-    _readable: asyncio.Event | None = None
-    _state = _AWAITING_START
-    _trailers = False
-    _sending_is_paused = False
-    _sent_in_a_row = 0
-    _writable: asyncio.Event | None = None
-    _disconnected = False
-    _is_stopping = False
-    _on_disconnect: Callable[[], object] | None = None
 
     def __init__(
         self, context: CycleContext, scopes: ScopeFactory, head: RequestHead, stream: HTTPStream
@@ -76,9 +65,20 @@ class ApplicationCycle:
         self._scope = scopes.http(head)
         self._head = head
         self._stream = stream
-        self._body = []
+        self.is_running = False  # the application was called and has not returned
+        self._task: asyncio.Task[None] | None = None  # of one that waited for something
+        # The body's pieces that wait; None when all of it was delivered or nobody wants it.
+        self._body: list[bytes] | None = []
+        self._body_size = 0
         self._body_is_complete = not head.has_body
         self._wants_continue = head.expect_continue
+        self._state = AWAITING_START
+        self._trailers = self._sending_is_paused = self._reading_is_paused = False
+        self._disconnected = self._is_stopping = False
+        self._sent_in_a_row = 0
+        self._readable: asyncio.Event | None = None
+        self._writable: asyncio.Event | None = None
+        self._on_disconnect: Callable[[], object] | None = None
 
     # What the protocol says (HTTPCycle).
 
@@ -149,7 +149,7 @@ class ApplicationCycle:
                 return {"type": "http.disconnect"}
             if self._wants_continue:
                 self._wants_continue = False
-                if body is not None and self._state is _AWAITING_START:
+                if body is not None and self._state is AWAITING_START:
                     self._stream.send_informational(100, ())
             self._readable = self._readable or asyncio.Event()
             self._readable.clear()
@@ -189,7 +189,7 @@ class ApplicationCycle:
         state = self._state
         try:
             kind = message["type"]
-            is_legal = kind in LEGAL[state]
+            is_legal = kind in state.legal
         except (KeyError, TypeError):
             raise messages.no_type(message) from None
         if self._disconnected and not state.is_over:
@@ -206,7 +206,7 @@ class ApplicationCycle:
             try:
                 if not (more or self._trailers or self._readable is not None):
                     # The same for the usual response, in short; there is nothing to wait for.
-                    self._state = _COMPLETE
+                    self._state = COMPLETE
                     self._body = None
                     self._stream.send_body(data, False)
                     return
@@ -224,7 +224,7 @@ class ApplicationCycle:
             self._stream.start_response(
                 status, message.get("headers", ()), trailers and self._head.accepts_trailers
             )
-            self._state = _AWAITING_BODY
+            self._state = AWAITING_BODY
             if trailers:
                 self._trailers = True
             return
@@ -232,7 +232,7 @@ class ApplicationCycle:
             await self._send_other(kind, message)
         if self._sending_is_paused:
             await self._until_writable()
-        elif self._state is _SENDING_BODY:
+        elif self._state is SENDING_BODY:
             # An endless body and a fast client would stop the loop otherwise.
             self._sent_in_a_row += len(message.get("body", b"")) + _COST_OF_A_PART
             if self._sent_in_a_row >= _FAIR_SHARE:
@@ -258,7 +258,7 @@ class ApplicationCycle:
 
     def _send_trailers(self, message: Message) -> None:
         more = bool(message.get("more_trailers", False))
-        if self._state is _AWAITING_TRAILERS:
+        if self._state is AWAITING_TRAILERS:
             self._stream.send_trailers(message.get("headers", ()), more)
         if not more:
             self._end()
@@ -297,7 +297,7 @@ class ApplicationCycle:
         if self._disconnected:
             self._drop(messages.BODY)
             return
-        self._state = _SENDING_BODY
+        self._state = SENDING_BODY
         try:
             await self._stream.send_file(descriptor, offset, count, more)
         except ClientDisconnected:
@@ -316,18 +316,18 @@ class ApplicationCycle:
     def _body_sent(self, more: bool) -> None:
         """Take note of a body part that was handed over, or is about to be."""
         if more:
-            self._state = _SENDING_BODY
+            self._state = SENDING_BODY
         elif not self._trailers:
             self._end()
         elif self._head.accepts_trailers:
-            self._state = _AWAITING_TRAILERS
+            self._state = AWAITING_TRAILERS
         else:
             self._end()
-            self._state = _IGNORING_TRAILERS
+            self._state = IGNORING_TRAILERS
 
     def _end(self) -> None:
         """Take note that nothing more goes to the stream."""
-        self._state = _COMPLETE
+        self._state = COMPLETE
         self._body = None
         if self._readable is not None:
             self._readable.set()
@@ -351,7 +351,7 @@ class ApplicationCycle:
 
     async def run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
-        current.set(self._head.trace)
+        set_current(self._head.trace)
         try:
             await self._context.tasks.application(self._scope, self.receive, self.send)
         except asyncio.CancelledError as error:
@@ -364,7 +364,7 @@ class ApplicationCycle:
         except BaseException as error:  # noqa: BLE001 - SystemExit too: a view must not end us
             self._failed(error)
         else:
-            if self._state is not _COMPLETE and not (self._state.is_over or self._disconnected):
+            if self._state is not COMPLETE and not (self._state.is_over or self._disconnected):
                 if self._is_stopping:  # which it was asked to
                     logger.info("Ended, because the server stops: %s", self._name())
                 else:
@@ -383,7 +383,7 @@ class ApplicationCycle:
         """Give the client an end: a 500, or a cut where the response had begun."""
         if self._state.is_over:
             return
-        if self._state is _AWAITING_START:
+        if self._state is AWAITING_START:
             self._end()
             self._stream.refuse(500, "Exception inside application.")
         else:

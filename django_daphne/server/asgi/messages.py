@@ -13,7 +13,7 @@ message, in which state.
 
 from __future__ import annotations
 
-import enum
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..exceptions import ApplicationError
@@ -27,32 +27,26 @@ PATHSEND: Final = "http.response.pathsend"
 ZEROCOPYSEND: Final = "http.response.zerocopysend"
 
 
-class ResponseState(enum.IntEnum):
-    """How far the application's response is."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ResponseState:
+    """How far the application's response is, and what it may send.
 
-    AWAITING_START = 0
-    AWAITING_BODY = 1
-    SENDING_BODY = 2
-    AWAITING_TRAILERS = 3
-    IGNORING_TRAILERS = 4
-    COMPLETE = 5
+    No enum: what an object has in slots is found faster than what a member looks up.
+    """
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the client has all of the response."""
-        return self >= ResponseState.IGNORING_TRAILERS
+    name: str
+    legal: frozenset[str]
+    is_over: bool = False  # the client has all of the response
 
 
-LEGAL: Final[tuple[frozenset[str], ...]] = (
-    frozenset((START, EARLY_HINT)),
-    frozenset((BODY, PATHSEND, ZEROCOPYSEND)),
-    frozenset((BODY, ZEROCOPYSEND)),
-    frozenset((TRAILERS,)),
-    frozenset((TRAILERS,)),
-    frozenset(),
-)
+AWAITING_START: Final = ResponseState("AWAITING_START", frozenset((START, EARLY_HINT)))
+AWAITING_BODY: Final = ResponseState("AWAITING_BODY", frozenset((BODY, PATHSEND, ZEROCOPYSEND)))
+SENDING_BODY: Final = ResponseState("SENDING_BODY", frozenset((BODY, ZEROCOPYSEND)))
+AWAITING_TRAILERS: Final = ResponseState("AWAITING_TRAILERS", frozenset((TRAILERS,)))
+IGNORING_TRAILERS: Final = ResponseState("IGNORING_TRAILERS", frozenset((TRAILERS,)), is_over=True)
+COMPLETE: Final = ResponseState("COMPLETE", frozenset(), is_over=True)
 
-_KNOWN: Final = frozenset().union(*LEGAL)
+_KNOWN: Final = AWAITING_START.legal | AWAITING_BODY.legal | AWAITING_TRAILERS.legal
 
 
 def unexpected_message(state: ResponseState, kind: object) -> ApplicationError:
@@ -64,11 +58,11 @@ def unexpected_message(state: ResponseState, kind: object) -> ApplicationError:
             "HTTP response has already been started"
             f" ({kind} in state {state.name}, after an earlier {START})"
         )
-    if state is ResponseState.AWAITING_START:
+    if state is AWAITING_START:
         return ApplicationError(
             f"HTTP response has not yet been started, but got {kind} (state {state.name})"
         )
-    expected = " or ".join(sorted(LEGAL[state])) or "nothing: the response is complete"
+    expected = " or ".join(sorted(state.legal)) or "nothing: the response is complete"
     return ApplicationError(f"{kind} is not allowed in state {state.name}; expected {expected}")
 
 

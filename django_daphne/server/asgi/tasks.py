@@ -20,10 +20,10 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from copy import copy
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from ..services import TurnEnd
 from ..types import ASGIApplication
@@ -31,7 +31,6 @@ from ..types import ASGIApplication
 logger = logging.getLogger("django_daphne.server")
 
 CAN_START_EAGERLY = sys.version_info >= (3, 12)
-_OPTIONS: Final[dict[str, Any]] = {"eager_start": True} if CAN_START_EAGERLY else {}
 
 
 class Work(Protocol):
@@ -125,10 +124,7 @@ class ApplicationTasks:
                 self._call_soon(batch.end)  # behind the first steps of all of them
 
     def _begin(self, work: Work) -> None:
-        # The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
-        task: asyncio.Task[None] = asyncio.Task(
-            work.run(), loop=self._loop, context=self._context.copy(), **_OPTIONS
-        )
+        task = _start(work.run(), self._loop, self._context.copy())
         if not task.done():
             # Held here, or a task that waits for nothing else would be collected.
             self._tasks.add(task)
@@ -157,3 +153,19 @@ class ApplicationTasks:
         _, stuck = await asyncio.wait(remaining, timeout=5.0)
         if stuck:
             logger.warning("%d application tasks ignore their cancellation", len(stuck))
+
+
+# The constructor and not loop.create_task, which takes no eager_start before Python 3.14.
+if sys.version_info >= (3, 12):
+
+    def _start(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> asyncio.Task[None]:
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+
+else:
+
+    def _start(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> asyncio.Task[None]:
+        return asyncio.Task(coroutine, loop=loop, context=context)

@@ -45,10 +45,9 @@ class CountedExchange(Exchange):
     _responded = 0.0
 
     def __init__(self, request: RequestHead, context: ConnectionContext) -> None:
-        # All that there is for a request that is not logged; see there.
-        self.request = request
-        self._context = context
-        self._began = context.clock.now()
+        super().__init__(request, context)
+        if context.log_access is None:
+            self._began = context.clock.now()
 
     def end(self, status: int) -> None:
         """Take note of a complete response."""

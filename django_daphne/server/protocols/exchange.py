@@ -12,7 +12,6 @@ reach the one behind it.
 from __future__ import annotations
 
 import enum
-from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from ..exceptions import ApplicationError
@@ -39,22 +38,23 @@ class Sending(enum.Enum):
 READY, AWAITED, HELD, SENDING, ENDED = Sending
 
 
-class Exchange(ABC):
-    """What every version of HTTP knows of a request: its cycle, its place, its line in the log."""
+class Exchange:
+    """What every version of HTTP knows of a request: its cycle, its place, its line in the log.
 
-    # One is made for each request. What most requests do not need is set where they do.
-    cycle: HTTPCycle | None = None
-    state = READY
-    _response: Response[Any] | None = None
-    _is_admitted = False
-    _is_accounted = False
-    _began = 0.0
+    No ABC: one is made for each request, and the interpreter calls a class with a metaclass the
+    long way. For the same reason all attributes are set in ``__init__``, here and below.
+    """
+
+    _response: Response[Any] | None
 
     def __init__(self, request: RequestHead, context: ConnectionContext) -> None:
         self.request = request
+        self.cycle: HTTPCycle | None = None
+        self.state = READY
+        self._response = None
         self._context = context
-        if context.log_access is not None:
-            self._began = context.clock.now()
+        self._is_admitted = self._is_accounted = False
+        self._began = 0.0 if context.log_access is None else context.clock.now()
 
     @property
     def status(self) -> int | None:
@@ -77,9 +77,9 @@ class Exchange(ABC):
         self.cycle = None
         self._account(status, "connected")
 
-    @abstractmethod
     def abort(self) -> None:
         """End the exchange so that the client sees it was cut (``HTTPStream``)."""
+        raise NotImplementedError
 
     def name_request(self, headers: Headers) -> Headers:
         """Return the fields of a response with the request's id, unless they have one."""

@@ -37,14 +37,14 @@ class ExchangeOwner(Protocol):
 class HTTP11Exchange(Exchange):
     """The wire's side of one request (``HTTPStream``)."""
 
-    continue_is_due = False  # the client waits for a 100 before it sends the body
-    _response: ResponseWriter | None = None
+    _response: ResponseWriter | None
 
     def __init__(
         self, request: RequestHead, owner: ExchangeOwner, wire: Wire, context: ConnectionContext
     ) -> None:
         """Make the exchange of a request that was read up to its body."""
         super().__init__(request, context)
+        self.continue_is_due = False  # the client waits for a 100 before it sends the body
         self._owner = owner
         self._wire = wire
 

@@ -99,7 +99,8 @@ class HeadReader:
         Raises PeerError with the status to answer with.
         """
         if head == self._plain_head:  # as a client says again that asks for the same
-            return RequestHead(*self._plain_line, self._plain_headers.copy())
+            method, target, path, query, version = self._plain_line
+            return RequestHead(method, target, path, query, version, self._plain_headers.copy())
         line, _, block = head.partition(b"\r\n")
         read_line = _known_line if len(line) <= _MAX_KNOWN_LINE else _request_line
         method, target, path, query, version = words = read_line(line)
@@ -107,7 +108,7 @@ class HeadReader:
             # On one connection most requests differ in their first line alone, and what the last
             # block meant this one means again.
             self._keep(head, block, words)
-            return RequestHead(*words, self._plain_headers.copy())
+            return RequestHead(method, target, path, query, version, self._plain_headers.copy())
         headers = self._field_lines(block)
         if not path:
             path, query = _other_target(method, target, headers)

@@ -12,18 +12,6 @@ from ..types import Header, Headers
 from .responses import Response
 from .wire import LARGE
 
-
-class _StatusLines(dict[int, bytes]):
-    """Status lines by status; RFC 9112, section 4, lets unknown ones go without a phrase."""
-
-    def __missing__(self, status: int) -> bytes:
-        return b"HTTP/1.1 %d \r\n" % status
-
-
-_STATUS_LINES: Final = _StatusLines(
-    (status.value, b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")))
-    for status in HTTPStatus
-)
 _END_OF_HEAD: Final = b"\r\n"
 
 
@@ -43,13 +31,18 @@ _NO_BODY, _LENGTH, _CHUNKED, _UNTIL_CLOSE = Framing
 class ResponseWriter(Response[bytes]):
     """Turns one response into bytes."""
 
-    statuses = _STATUS_LINES
+    statuses: ClassVar[dict[int, bytes]] = {
+        status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode("ascii"))
+        for status in HTTPStatus
+    }
     known = known_field_lines
     known_lengths: ClassVar[dict[Header, tuple[int, bytes]]] = {}
 
-    framing = _UNTIL_CLOSE
-    _head_has_left = False
+    framing: Framing  # known when the head leaves
     _trailer_fields: bytes = b""
+
+    def _new_status(self, status: int) -> bytes:
+        return b"HTTP/1.1 %d \r\n" % status  # RFC 9112, section 4: the phrase may be missing
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> bytes:
         return line
@@ -70,17 +63,17 @@ class ResponseWriter(Response[bytes]):
         is cut off: ``overflowed`` and ``missing`` tell of it.
         """
         size = len(data)
-        if self._content_length == size and not (more or self.is_unusual or self._head_has_left):
+        pieces = self._pieces
+        if self._content_length == size and pieces and not (more or self.is_unusual):
             # In short the usual response: a body that is whole and as long as was promised.
-            self._head_has_left = True
+            self._pieces = []
             self.size = size
-            pieces = self._pieces
             pieces += (self._defaults.block(), _END_OF_HEAD)
             if size >= LARGE:
                 return b"".join(pieces), data
             pieces.append(data)
             return (b"".join(pieces),)
-        if more and self._head_has_left and 0 < size < LARGE and self.framing is _CHUNKED:
+        if more and not pieces and 0 < size < LARGE and self.framing is _CHUNKED:
             # And the usual piece of a stream.
             self.size += size
             return (b"%x\r\n%b\r\n" % (size, data),)
@@ -129,27 +122,29 @@ class ResponseWriter(Response[bytes]):
 
         ``body_size`` is given when the whole body is known.
         """
-        if self._head_has_left:
-            return []
-        self._head_has_left = True
         head, request = self._pieces, self._request
+        if not head:
+            return head
+        self._pieces = []
+        framing = _UNTIL_CLOSE
         is_http11 = request.http_version == "1.1"
         self.close |= not request.keep_alive
         if self.is_bodiless:
-            self.framing = _NO_BODY
+            framing = _NO_BODY
         else:
             length = self._content_length
             if length is None and body_size is not None and not self.trailers:
                 length = body_size
                 head.append(b"Content-Length: %d\r\n" % body_size)
             if length is not None:
-                self.framing = _LENGTH
+                framing = _LENGTH
                 self.missing = length
             elif is_http11:
-                self.framing = _CHUNKED
+                framing = _CHUNKED
                 head.append(b"Transfer-Encoding: chunked\r\n")
             else:
                 self.close = True
+        self.framing = framing
         if self.close:
             head.append(b"Connection: close\r\n")
         elif not is_http11:

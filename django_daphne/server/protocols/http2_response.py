@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import ClassVar, Final
 
 from ..headers import HANDLED_FIELDS, VARYING_FIELDS, field_line
@@ -16,24 +17,22 @@ _MAX_KNOWN_VALUE: Final = 256
 _known: dict[Header, Header] = {}
 
 
-class _Statuses(dict[int, Header]):
-    """The pseudo-field of each status that was sent."""
-
-    def __missing__(self, status: int) -> Header:
-        self[status] = field = (b":status", b"%d" % status)
-        return field
-
-
-_STATUSES: Final = _Statuses()
+def _status_field(status: int) -> Header:
+    return b":status", b"%d" % status
 
 
 class HTTP2Response(Response[Header]):
     """One response: its fields, and how much of its body was taken."""
 
-    statuses = _STATUSES
+    statuses: ClassVar[dict[int, Header]] = {
+        status.value: _status_field(status) for status in HTTPStatus
+    }
     known = _known
     known_lengths: ClassVar[dict[Header, tuple[int, Header]]] = {}
     handled_fields = HANDLED_FIELDS | CONNECTION_FIELDS
+
+    def _new_status(self, status: int) -> Header:
+        return _status_field(status)
 
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Header:
         value = bytes(field[1])

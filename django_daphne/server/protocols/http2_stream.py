@@ -48,23 +48,7 @@ class StreamOwner(Protocol):
 class HTTP2Stream(Exchange):
     """The wire's side of one request (``HTTPStream``)."""
 
-    # One is made for each request. What most requests do not need is set where they do.
-    priority = DEFAULT
-    is_queued = False
-    _response: HTTP2Response | None = None
-    received = 0  # bytes of body
-    _is_full = False  # the application: what comes is not credited
-    _held = 0  # bytes that are not credited
-    _kept: bytearray | None = None  # what comes after it is full
-    _waiting: deque[bytes] | None = None
-    unsent = 0  # bytes of what waits
-    _offset = 0  # of the first that waits, what was sent of it
-    _is_last = False  # behind what waits comes the end
-    _trailer_fields: list[Header] | None = None
-    _flow: FlowControl | None = None
-    _is_tunnel = False
-    is_timed = False  # it has, or had, deadlines of its own
-    is_blocked = False  # it waits for room in the windows
+    _response: HTTP2Response | None
 
     def __init__(
         self,
@@ -78,6 +62,21 @@ class HTTP2Stream(Exchange):
         self.stream_id = stream_id
         self.is_received = is_received
         self._owner = owner
+        self.priority = DEFAULT
+        self.is_queued = False
+        self.received = 0  # bytes of body
+        self._is_full = False  # the application: what comes is not credited
+        self._held = 0  # bytes that are not credited
+        self._kept: bytearray | None = None  # what comes after it is full
+        self._waiting: deque[bytes] | None = None
+        self.unsent = 0  # bytes of what waits
+        self._offset = 0  # of the first that waits, what was sent of it
+        self._is_last = False  # behind what waits comes the end
+        self._trailer_fields: list[Header] | None = None
+        self._flow: FlowControl | None = None
+        self._is_tunnel = False
+        self.is_timed = False  # it has, or had, deadlines of its own
+        self.is_blocked = False  # it waits for room in the windows
 
     # What the client sends.
 

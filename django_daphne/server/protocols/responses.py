@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -24,30 +23,19 @@ _MAX_KNOWN_LENGTHS: Final = 4096
 _MAX_DIGITS: Final = 8
 
 
-class Response(ABC, Generic[Piece]):
+class Response(Generic[Piece]):
     """One response of the application: its fields, as pieces of a head, and its length.
 
     The head is checked when the object is made and sent with the first body part, because only then
-    it is known whether the whole body is there and its length can be said.
+    it is known whether the whole body is there and its length can be said. No ABC, for the reason
+    that ``Exchange`` gives.
     """
 
     # What a response begins with, by its status; and pieces that were made before, of any response.
-    statuses: ClassVar[Mapping[int, Any]]
+    statuses: ClassVar[dict[int, Any]]
     known: ClassVar[Mapping[Header, Any]]
     known_lengths: ClassVar[dict[Header, tuple[int, Any]]]
     handled_fields = HANDLED_FIELDS  # those that the server has a say in
-
-    # One is made for each response. What most responses do not have is set where it is there.
-    size = 0  # the bytes of body that were taken, without framing
-    missing = 0  # the bytes of body that Content-Length promises and that were not taken yet
-    overflowed = False  # the body was longer than Content-Length, and was cut
-    close = False  # the connection is not used again
-    is_bodiless = False
-    # There is more to look at than whether the body is as long as was promised.
-    is_unusual = False
-    _has_date = False
-    _has_server = False
-    _content_length: int | None = None
 
     def __init__(
         self,
@@ -63,9 +51,19 @@ class Response(ABC, Generic[Piece]):
         """
         self.status = status
         self.trailers = trailers
+        self.size = 0  # the bytes of body that were taken, without framing
+        self.missing = 0  # the bytes of body that Content-Length promises and that were not taken
+        self.overflowed = False  # the body was longer than Content-Length, and was cut
+        self.close = False  # the connection is not used again
+        self.is_bodiless = False
+        # There is more to look at than whether the body is as long as was promised.
+        self.is_unusual = False
+        self._has_date = self._has_server = False
+        self._content_length: int | None = None
         self._request = request
         self._defaults = defaults
-        self._pieces: list[Piece] = [self.statuses[status]]
+        first = self.statuses.get(status)
+        self._pieces: list[Piece] = [self._new_status(status) if first is None else first]
         if request.method == "HEAD" or status in BODILESS:
             self.is_bodiless = self.is_unusual = True
         elif trailers or not request.keep_alive or request.http_version == "1.0":
@@ -86,6 +84,10 @@ class Response(ABC, Generic[Piece]):
     def is_endless(self) -> bool:
         """Tell whether nobody has said how long it is."""
         return self._content_length is None
+
+    def _new_status(self, status: int) -> Piece:
+        """Return what a response begins with whose status nobody has given a name."""
+        raise NotImplementedError
 
     def _new_piece(self, field: Header) -> Piece | None:
         """Return the piece of a field that is not known yet; None when it is not to be sent."""
@@ -112,9 +114,9 @@ class Response(ABC, Generic[Piece]):
         if size is not None and len(known) < _MAX_KNOWN_LENGTHS and len(field[1]) < _MAX_DIGITS:
             known[field] = size, piece
 
-    @abstractmethod
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Piece:
         """Return the piece of a field, given with its name in lower case and as a line."""
+        raise NotImplementedError
 
     def _handle(self, name: bytes, value: bytes) -> bool:
         """Take note of a field that the server has a say in; false when it is not to be sent."""
