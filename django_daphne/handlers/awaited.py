@@ -27,7 +27,7 @@ class Awaited:
         self, pending: Pending, context: Context, outbox: Outbox, nested: list[asyncio.Task[Any]]
     ) -> None:
         """Prepare the request's context; in it, in the lane."""
-        self._pending = pending
+        self._pending: Pending | None = pending
         self._context = context
         self._lease = Lease(outbox, nested)
         self._is_wanted = True
@@ -49,8 +49,10 @@ class Awaited:
         return self._outcome[1]
 
     def complete(self) -> Any:
-        """Return the response that the outcome leads to."""
-        return self._pending.complete(*self._outcome)
+        """Return the response that the outcome leads to; nothing of the request is kept."""
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        return pending.complete(*self._outcome)
 
     # On the loop.
 
@@ -72,8 +74,10 @@ class Awaited:
 
     async def _call(self) -> None:
         _restore_context(self._context)  # asgiref's own values belong to this thread now
+        pending = self._pending
+        assert pending is not None
         try:
-            self._outcome = (await self._pending.call(), None)
+            self._outcome = (await pending.call(), None)
         except BaseException as error:  # noqa: BLE001 - handed on
             self._outcome = (None, error)
 

@@ -21,6 +21,7 @@ from django.urls import set_script_prefix
 from . import connections
 from .answers import Answer, make_answer
 from .awaited import Awaited
+from .circles import cut_circles
 from .client import ClientWatch
 from .lanes import Lane
 from .lease import LOOK_AFTER_LOOP, Lease, current_lease, enter_lane, for_stream, iterate, sensitive
@@ -50,25 +51,6 @@ class Hop:
     run in it by turns.
     """
 
-    # One is made for each request. What most requests do not need is set where they do.
-    awaited: Awaited | None = None
-    _client: ClientWatch | None = None
-    _sender: asyncio.Task[None] | None = None
-    _entrusted: Answer | None = None  # whose body is the loop's
-    _answer_is_whole: bool | None = None  # once there is one
-    _is_closing = False
-    _is_closed = False
-    # Read in the lane.
-    is_over = False  # the client left, or nobody waits any more
-    _afterwork: Any = None  # of the server of this package
-    # Made by the lane, the first two when they are needed.
-    _lease: Any = None
-    _window: Any = None
-    _request: Any = None
-    _response: Any = None
-    _has_left = False  # without closing the response
-    _is_expected = True  # somebody waits for the end
-
     def __init__(
         self, handler: ThreadedASGIHandler, plan: Plan, scope: Any, body_file: Any
     ) -> None:
@@ -84,6 +66,22 @@ class Hop:
         self._mail = Mailbox(self._loop)
         self._began = time.monotonic()
         self._nested: list[asyncio.Task[Any]] = []  # async_to_sync of the view, on the loop
+        self.awaited: Awaited | None = None
+        self._client: ClientWatch | None = None
+        self._sender: asyncio.Task[None] | None = None
+        self._entrusted: Answer | None = None  # whose body is the loop's
+        self._answer_is_whole: bool | None = None  # once there is one
+        self._is_closing = self._is_closed = False
+        # Read in the lane.
+        self.is_over = False  # the client left, or nobody waits any more
+        self._afterwork: Any = None  # of the server of this package
+        # Made by the lane, the first two when they are needed.
+        self._lease: Any = None
+        self._window: Any = None
+        self._request: Any = None
+        self._response: Any = None
+        self._has_left = False  # without closing the response
+        self._is_expected = True  # somebody waits for the end
 
     async def begin(self, receive: Any, send: Any) -> Answer:
         """Hand the request over and wait for the answer; GONE when the client does not."""
@@ -242,6 +240,10 @@ class Hop:
             self._post()
         if self._afterwork is not None:
             self._afterwork.end(self)
+        request, self._request = self._request, None
+        if request is not None and not self._has_left:
+            self._response = None
+            cut_circles(request)
 
     def _post(self, item: Any = _CLOSED) -> None:
         self._outbox.post(partial(self._take, item))
@@ -360,7 +362,7 @@ class Hop:
         if answer.is_for_loop and not self.is_over:
             self._has_left = connections.release()
             if not self._has_left:
-                answer = answer._replace(keeps_lane=True)
+                answer.keeps_lane = True
                 self._lease = Lease(self._outbox, self._nested)
                 self._pool.step_aside(lane)
             self._post(answer)
