@@ -44,8 +44,8 @@ logger = logging.getLogger("django_daphne.server")
 Job = Callable[["Lane"], object]
 
 # Sync views that run at once without waiting: enough to keep one thread at work while another
-# waits.
-WARM_LANES: Final = 2
+# waits and a third lets go of the interpreter's lock.
+WARM_LANES: Final = 3
 # Seconds that the oldest job waits before another may run beside those that do.
 GROWTH_DELAY: Final = 0.003
 # Seconds over which the use of the processor is measured, and the share of one that is "busy".

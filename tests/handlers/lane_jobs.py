@@ -19,6 +19,8 @@ from .support import Gate
 
 # Seconds that a job waits here until there is another lane; sums of it are exact.
 DELAY = 0.25
+# Jobs that run at once here without waiting.
+WARM_LANES = 2
 
 
 class LanesTestCase(SimpleTestCase):
@@ -33,6 +35,7 @@ class LanesTestCase(SimpleTestCase):
         self.clock = ManualClock()
         self.processor = 0.0
         self.enterContext(mock.patch.object(lanes, "GROWTH_DELAY", DELAY))
+        self.enterContext(mock.patch.object(lanes, "WARM_LANES", WARM_LANES))
 
     def make_pool(self, limit: int, **options: Any) -> LanePool:
         """Return lanes that have to end with the test."""

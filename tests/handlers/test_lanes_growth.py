@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from unittest import mock
 
+from django_daphne.handlers import lanes
+from django_daphne.handlers.lanes import WARM_LANES as AT_ONCE
 from django_daphne.handlers.lanes import Lane, LanePool
 from tests.support.server import PATIENCE
 
@@ -32,6 +34,15 @@ class GrowthTests(LanesTestCase):
         self.assertEqual(len(pool), 5)
         for gate in gates:
             self.assertTrue(gate.arrival.wait(PATIENCE))
+
+    def test_outside_of_tests(self):
+        """Three jobs that come at once begin at once, and not a fourth."""
+        with mock.patch.object(lanes, "WARM_LANES", AT_ONCE):
+            pool = self.make_pool(8)
+            gates = [self.submit_gate(pool) for _ in range(AT_ONCE + 1)]
+        for gate in gates[:AT_ONCE]:
+            self.assertTrue(gate.arrival.wait(PATIENCE))
+        self.assertEqual((AT_ONCE, len(pool)), (3, 3))
 
     def test_young_job(self):
         """A job that has just come waits as long as any other, although the pool is looking."""
