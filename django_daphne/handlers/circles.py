@@ -24,6 +24,9 @@ from django.utils.functional import SimpleLazyObject
 # What refers back, of Django's own middleware and of what many have beside it.
 _NAMES: Final = ("user", "auser", "_messages", "htmx")
 
+# Whose objects among these have an attribute ``request``, and no more behind it.
+_PACKAGES: Final = ("django.contrib.messages.", "django_htmx.")
+
 _CALLED_LATER: Final = frozenset((SimpleLazyObject, FunctionType, partial))
 
 # Past the methods of lazy objects, which would find out what they stand for.
@@ -62,8 +65,9 @@ def cut_circles(request: Any) -> None:
 def _find(value: Any, request: Any, things: list[Any]) -> int:
     """Return how many references to a request something has, and note what leads to them.
 
-    What is looked into are functions, partial ones too, by themselves or in a lazy object; objects
-    with an attribute ``request``; and Django's storages of messages, which have others in them.
+    What is looked into are functions, partial ones too, by themselves or in a lazy object, and what
+    is known to have a request: Django's messages, which several storages have, and htmx's details.
+    Nothing else is asked for anything: it might ask a database.
     """
     things.append(value)
     if type(value) is SimpleLazyObject:
@@ -81,8 +85,8 @@ def _find(value: Any, request: Any, things: list[Any]) -> int:
                 count += 1
             elif type(argument) in _CALLED_LATER:
                 count += _find(argument, request, things)
-    elif getattr(value, "request", None) is request:
-        count = 1
+    elif kind.__module__.startswith(_PACKAGES):
+        count = value.request is request
         for storage in getattr(value, "storages", ()):
             count += storage.request is request
     return count

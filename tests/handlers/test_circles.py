@@ -31,7 +31,9 @@ class Canary:
 
 
 class Details:
-    """What middleware puts on a request to tell more of it."""
+    """What django-htmx puts on a request to tell more of it."""
+
+    __module__ = "django_htmx.middleware"
 
     def __init__(self, request: Any) -> None:
         self.request = request
@@ -109,6 +111,29 @@ class CutTests(WithoutCollectorTestCase):
             request.auser = partial(ignore, request, request)
 
         self.assert_freed(prepare)
+
+    def test_other_things(self):
+        """What else is there is not asked for anything, and does no harm."""
+
+        class Stranger:
+            __slots__ = ()
+
+            def __getattr__(self, name: str) -> Any:
+                raise ValueError(name)
+
+        class Account(Stranger):
+            def __init__(self) -> None:
+                self.name = "somebody"
+
+            @property
+            def request(self) -> Any:
+                raise ValueError("a query of the database")
+
+        def prepare(request: Any) -> None:
+            request.user = Account()
+            request.htmx = Stranger()
+
+        self.assert_freed(self.authenticate, prepare)
 
     def test_empty_cell(self):
         """A function refers to what has no value yet."""
