@@ -57,7 +57,7 @@ def cut_circles(request: Any) -> None:
                 references += count
             else:
                 del things[before:]
-    if _count_all(things) == [_OURS + references] + [_OWNED_ONCE] * (len(things) - 1):
+    if names and _count_all(things) == [_OURS + references] + [_OWNED_ONCE] * (len(things) - 1):
         for name in names:
             del attributes[name]
 

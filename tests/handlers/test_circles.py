@@ -22,8 +22,9 @@ from django.utils.functional import SimpleLazyObject
 
 from django_daphne.handlers.circles import cut_circles
 from tests import settings
+from tests.support.server import PATIENCE
 
-from .support import HandlerTestCase, ask, until
+from .support import Gate, HandlerTestCase, ask, turns, until
 
 
 class Canary:
@@ -57,22 +58,28 @@ class CutTests(WithoutCollectorTestCase):
     """One request, as a lane has it at its end."""
 
     def end(self, *preparations: Callable[[Any], object]) -> weakref.ref[Canary]:
-        """Let a request end that was prepared; return what shows whether it is alive."""
+        """Let a request end that was prepared; return what shows whether it is alive.
+
+        ``lost`` are the names of the attributes that it had before.
+        """
         request: Any = RequestFactory().get("/")
         request.canary = Canary()
         reference = weakref.ref(request.canary)
         for prepare in preparations:
             prepare(request)
+        names = set(vars(request))
         cut_circles(request)
+        self.lost = names - set(vars(request))
         return reference
 
     def assert_freed(self, *preparations: Callable[[Any], object]) -> None:
         """Assert that a request is freed."""
         self.assertIsNone(self.end(*preparations)())
 
-    def assert_kept(self, *preparations: Callable[[Any], object]) -> Any:
-        """Assert that a request is alive."""
+    def assert_kept(self, *preparations: Callable[[Any], object]) -> None:
+        """Assert that a request is alive, and as it was."""
         self.assertIsNotNone(self.end(*preparations)())
+        self.assertEqual(self.lost, set())
 
     @staticmethod
     def authenticate(request: Any) -> None:
@@ -226,9 +233,10 @@ class CutTests(WithoutCollectorTestCase):
 class Views:
     """Views that show whether their requests are alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate) -> None:
         self.canaries: list[weakref.ref[Canary]] = []
         self.kept: list[Any] = []
+        self._gate = gate
 
     def note(self, request: Any) -> HttpResponse:
         """Take note of a request."""
@@ -242,7 +250,7 @@ class Views:
 
     async def asynchronous(self, request: HttpRequest) -> HttpResponse:
         """Answer on the loop, in more than one turn."""
-        await asyncio.sleep(0)
+        await turns(1)
         return self.note(request)
 
     def keep(self, request: HttpRequest) -> HttpResponse:
@@ -254,11 +262,9 @@ class Views:
         """Let a thread have a request, which has it for longer than the lane."""
 
         def use() -> None:
-            self.kept.append(threading.current_thread())
-            self.going_on.wait()
+            self._gate.wait()
             self.kept.append(request.user.is_anonymous)
 
-        self.going_on = threading.Event()
         threading.Thread(target=use).start()
         return self.note(request)
 
@@ -274,7 +280,8 @@ class RequestTests(WithoutCollectorTestCase, HandlerTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.views = Views()
+        self.gate = self.make_gate()
+        self.views = Views(self.gate)
         self.application = self.handler(
             self.views.sync,
             path("async", self.views.asynchronous),
@@ -289,6 +296,10 @@ class RequestTests(WithoutCollectorTestCase, HandlerTestCase):
         await ask(self.application, name)
         return self.views.canaries[-1]
 
+    async def end_lanes(self) -> None:
+        """Let the lanes do all that they do behind a request."""
+        self.assertTrue(await asyncio.to_thread(self.pool.close, PATIENCE))
+
     async def assert_freed(self, canary: Callable[[], Canary | None]) -> None:
         """Assert that a request is freed, by the lane that is done with it."""
         await until(lambda: canary() is None)
@@ -302,7 +313,7 @@ class RequestTests(WithoutCollectorTestCase, HandlerTestCase):
     async def test_kept(self):
         """A view has kept its request, which is whole."""
         await self.ask("/keep")
-        await self.assert_idle()
+        await self.end_lanes()
         request = self.views.kept[0]
         self.assertIsNotNone(request.canary)
         self.assertTrue(request.user.is_anonymous)
@@ -311,10 +322,10 @@ class RequestTests(WithoutCollectorTestCase, HandlerTestCase):
     async def test_thread(self):
         """A thread of the view's goes on with its request."""
         await self.ask("/later")
-        await self.assert_idle()
-        self.views.going_on.set()
-        await until(lambda: len(self.views.kept) == 2)
-        self.assertIs(self.views.kept[1], True)
+        await self.end_lanes()
+        self.gate.open()
+        await until(lambda: self.views.kept)
+        self.assertEqual(self.views.kept, [True])
 
     async def test_failing(self):
         """The view fails: Django answers, and the server goes on."""
