@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ..exceptions import ApplicationError, ClientDisconnected
 from ..interfaces import RequestHead, WebSocketHandshake, WebSocketStream
-from ..request_id import current
+from ..request_id import set_current
 from ..types import Headers, Message
 from . import messages
 from .context import CycleContext
@@ -296,7 +296,7 @@ class WebSocketCycle:
 
     async def run(self) -> None:
         """Call the application and answer for it where it does not. Lets nothing out."""
-        current.set(self._trace)
+        set_current(self._trace)
         try:
             await self._context.tasks.application(self._scope, self.receive, self.send)
         except asyncio.CancelledError:

@@ -12,6 +12,7 @@ reach the one behind it.
 from __future__ import annotations
 
 import enum
+from abc import abstractmethod
 from typing import Any, Final
 
 from ..exceptions import ApplicationError
@@ -77,9 +78,9 @@ class Exchange:
         self.cycle = None
         self._account(status, "connected")
 
+    @abstractmethod
     def abort(self) -> None:
         """End the exchange so that the client sees it was cut (``HTTPStream``)."""
-        raise NotImplementedError
 
     def name_request(self, headers: Headers) -> Headers:
         """Return the fields of a response with the request's id, unless they have one."""

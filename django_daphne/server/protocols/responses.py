@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
@@ -85,9 +86,9 @@ class Response(Generic[Piece]):
         """Tell whether nobody has said how long it is."""
         return self._content_length is None
 
+    @abstractmethod
     def _new_status(self, status: int) -> Piece:
         """Return what a response begins with whose status nobody has given a name."""
-        raise NotImplementedError
 
     def _new_piece(self, field: Header) -> Piece | None:
         """Return the piece of a field that is not known yet; None when it is not to be sent."""
@@ -114,9 +115,9 @@ class Response(Generic[Piece]):
         if size is not None and len(known) < _MAX_KNOWN_LENGTHS and len(field[1]) < _MAX_DIGITS:
             known[field] = size, piece
 
+    @abstractmethod
     def _make_piece(self, lowered: bytes, field: Header, line: bytes) -> Piece:
         """Return the piece of a field, given with its name in lower case and as a line."""
-        raise NotImplementedError
 
     def _handle(self, name: bytes, value: bytes) -> bool:
         """Take note of a field that the server has a say in; false when it is not to be sent."""
