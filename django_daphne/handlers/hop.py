@@ -88,7 +88,7 @@ class Hop:
         client = self._client = ClientWatch(receive, self._client_left)
         self._hand_over(client.afterwork(send))
         answer = await self._mail.get()
-        if type(answer) is Awaited:
+        while type(answer) is Awaited:
             answer.begin(self._loop, is_watched=True)
             answer = await self._mail.get()
         if isinstance(answer, BaseException):
@@ -226,12 +226,13 @@ class Hop:
         """Do the job of a lane; return what it says when it is free again."""
         awaited = self._context.run(self._first, lane)
         if awaited is not None:
-            if self._plan.steps_aside:
-                self._pool.step_aside(lane)
-            self._post(awaited)
-            if not awaited.wait():
-                self.is_over = True
-            self._context.run(self._second, lane, awaited)
+            while awaited is not None:
+                if self._plan.steps_aside:
+                    self._pool.step_aside(lane)
+                self._post(awaited)
+                if not awaited.wait():
+                    self.is_over = True
+                awaited = self._context.run(self._second, lane, awaited)
             connections.drop_transactions()
         return self._end
 
@@ -278,8 +279,7 @@ class Hop:
         try:
             response = self._respond()
             if type(response) is Pending:
-                connections.keep_caches()
-                return Awaited(response, self._context, self._outbox, self._nested)
+                return self._leave_to_loop(response)
             self._response = response
         except BaseException as error:  # noqa: BLE001 - the same
             self._fail(error)
@@ -295,17 +295,25 @@ class Hop:
         except _FATAL as error:
             return self._survive(error)
 
-    def _second(self, lane: Lane, awaited: Awaited) -> None:
-        """Go on with the outcome of what was pending; let nothing out."""
+    def _leave_to_loop(self, pending: Pending) -> Awaited:
+        connections.keep_caches()
+        return Awaited(pending, self._context, self._outbox, self._nested)
+
+    def _second(self, lane: Lane, awaited: Awaited) -> Awaited | None:
+        """Go on with the outcome of what was pending, up to what else is; let nothing out."""
         self._enter(self._context)
         try:
             if isinstance(awaited.error, _FATAL):
                 self._response = self._survive(awaited.error)
             else:
-                self._response = awaited.complete()
+                response = awaited.complete()
+                if type(response) is Pending:
+                    return self._leave_to_loop(response)
+                self._response = response
         except BaseException as raised:  # noqa: BLE001 - handed on, to whoever waits
             self._fail(raised)
         self._finish(lane)
+        return None
 
     def _survive(self, error: BaseException) -> Any:
         """Return the answer for what would have ended the process."""

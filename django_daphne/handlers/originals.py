@@ -16,7 +16,8 @@ class Methods:
         self._found = [
             (name, self._now[name], getattr(self._now[name], "__code__", None)) for name in names
         ]
-        self._were_own = all(_is_plain(self._now[name], uses) for name, uses in names.items())
+        self._names = names
+        self._were_own = all(self.is_own(name, self._now[name]) for name in names)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield what was found."""
@@ -32,6 +33,14 @@ class Methods:
     def are_own(self) -> bool:
         """Tell whether they are the class's own: they were when they were found, and still are."""
         return self._were_own and self.are_unchanged()
+
+    def is_own(self, name: str, function: Any) -> bool:
+        """Tell whether a function is what the class has under a name, wherever it is kept now."""
+        changed = any(
+            each is function and getattr(each, "__code__", None) is not code
+            for _, each, code in self._found
+        )
+        return not changed and _is_plain(function, self._names[name])
 
 
 def _is_plain(function: Any, names: Collection[str]) -> bool:

@@ -8,12 +8,14 @@ In the order of their cost:
 * Django's own asynchronous chain, where some middleware can do nothing else.
 
 Tools that watch requests replace methods of Django's handler. A request in a lane does not come by
-``get_response_async``, so where that is not Django's own, the loop calls it, and what it calls in
-turn is the hop to the lane.
+``get_response_async``, so where that is not Django's own, it is called for each request, and the
+chain of the request's way is what it calls in turn: by the lane, where it needs no event loop, or
+by the loop, with the hop to the lane inside.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from contextvars import copy_context
@@ -24,11 +26,12 @@ from django.core.handlers import base
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
-from .fused import in_one_hop, load_fused, split, whole
+from .fused import Chain, in_one_hop, load_fused, split, whole
 from .lease import has_caller
 from .middleware import Obstacles, Run, find_obstacles, flatten
 from .originals import Methods
 from .views import Pipeline, call_view, is_async, on_loop
+from .watched import carried, needs_no_loop
 
 if TYPE_CHECKING:
     from .threaded import ThreadedASGIHandler
@@ -111,6 +114,13 @@ class Strategies:
     def _is_watched(self) -> bool:
         return not _WATCHED_METHODS.are_own()
 
+    @property
+    def _asks_loop(self) -> bool:
+        name = "get_response_async"
+        function = inspect.getattr_static(ASGIHandler, name)
+        is_own = partial(_WATCHED_METHODS.is_own, name)
+        return self._is_watched and not needs_no_loop(function, is_own)
+
     def _describe(self) -> str:
         obstacles = self.obstacles
         if not obstacles.async_only and self._run is not None:
@@ -122,7 +132,7 @@ class Strategies:
                 "Requests of sync views take one hop to a thread, of async views one around each"
                 " middleware, because a tool wraps these."
             )
-        if self._is_watched:
+        if self._asks_loop:
             tools = {_tool(function) for function in self._found} - {""}
             names = " and ".join(sorted(tools)) or "a tool"
             text += f" The event loop asks for each response, because {names} watches Django."
@@ -138,7 +148,7 @@ class Strategies:
             return lambda scope: always
         sync = self._in_one_hop
         if self._is_watched:
-            sync = _on_loop(self._with_chain(in_one_hop(self._handler._middleware_chain)), False)
+            sync = self._watched_in_one_hop(waits=False)
         if not has_async_views():
             return lambda scope: sync
         asynchronous = cache(self._asynchronous)
@@ -146,10 +156,11 @@ class Strategies:
         if self._run is not None and self._is_cut:
             pipeline = Pipeline(self._run, partial(call_view, self._handler))
             if self._is_watched:
-                flat = _on_loop(self._with_chain(whole(pipeline)))
-            else:  # here a wrong hint costs nothing
+                flat = self._watched(pipeline.respond, whole(pipeline))
+            else:
                 flat = Plan(pipeline.get_response, waits=True)
-                sync = Plan(pipeline.get_response)
+            if not self._asks_loop:  # so a wrong hint costs nothing
+                sync = flat._replace(waits=False)
             return lambda scope: sync if hint.is_sync(scope) else flat
         return lambda scope: sync if hint.is_sync(scope) else asynchronous()
 
@@ -158,22 +169,32 @@ class Strategies:
         handler = self._handler
         if self.obstacles.sync_only:
             # It calls the view from its thread in any case, so all that is around it may run there.
-            chain = in_one_hop(handler._middleware_chain)
             if self._is_watched:
-                return _on_loop(self._with_chain(chain))
+                return self._watched_in_one_hop(waits=True)
             return Plan(handler.get_response, waits=True)
         if not self._is_cut:
             return _on_loop(handler.stock)
         fused = handler.companion()
         load_fused(fused)
+        pipeline = split(fused._middleware_chain)
         if self._is_watched:
-            return _on_loop(fused)
-        return Plan(split(fused._middleware_chain).get_response, waits=True)
+            return self._watched(pipeline.respond, fused._middleware_chain)
+        return Plan(pipeline.get_response, waits=True)
 
-    def _with_chain(self, chain: Any) -> ThreadedASGIHandler:
+    def _watched_in_one_hop(self, waits: bool) -> Plan:
+        chain = self._handler._middleware_chain
+        return self._watched(chain, in_one_hop(chain), waits)
+
+    def _watched(self, respond: Callable[[Any], Any], chain: Chain, waits: bool = True) -> Plan:
+        """Return the plan by a tool's ``get_response_async``.
+
+        What that calls in turn is there for the lane and for the loop.
+        """
+        if not self._asks_loop:
+            return Plan(carried(self._handler, respond), waits, is_watched=True)
         companion = self._handler.companion()
         companion._middleware_chain = chain
-        return companion
+        return _on_loop(companion, waits)
 
 
 def _on_loop(handler: ThreadedASGIHandler, waits: bool = True) -> Plan:

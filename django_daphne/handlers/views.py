@@ -98,10 +98,11 @@ def _render(handler: Any, request: Any, callback: Any, response: Any) -> Any:
 
 def on_loop(function: Callable[[Any], Awaitable[Any]], request: Any) -> Pending:
     """Return what makes the loop call a coroutine function with a request."""
-    return Pending(partial(function, request), _pass_on)
+    return Pending(partial(function, request), pass_on)
 
 
-def _pass_on(response: Any, error: BaseException | None) -> Any:
+def pass_on(response: Any, error: BaseException | None) -> Any:
+    """Return the response, or raise the error."""
     if error is not None:
         raise error
     return response

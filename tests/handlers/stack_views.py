@@ -38,7 +38,7 @@ class Project:
     trace: list[object] = field(default_factory=list)
     middleware: list[Any] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    watched: bool = False  # by a tool that wants to see every request
+    tool: int = 0  # that wants to see every request, by its place among TOOLS
     plan: list[str] = field(default_factory=list)  # for whoever has to find out what went wrong
 
     def note(self, who: str, *saw: object) -> None:

@@ -49,7 +49,7 @@ def make_project(seed: int, stack: str) -> Project:
             project.middleware.append(make_caller(project, name, side))
         else:
             project.middleware.append(make_hooks(project, name))
-    project.watched = chance.random() < 0.4
+    project.tool = chance.choice((0, 0, 0, 1, 2))
     pages = {}
     for name in ("handler404", "handler500"):
         if chance.random() < 0.3:

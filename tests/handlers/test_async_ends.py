@@ -15,7 +15,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from .stacks import STACKS
 from .support import Ear, Exchange, ask, until
-from .ways import INWARDS, WayTestCase, hello, received
+from .ways import INWARDS, TOOLS, WayTestCase, hello, received
 
 # What a view may raise that would end the process, or a task that is not its own.
 FATAL = (SystemExit, KeyboardInterrupt, asyncio.CancelledError)
@@ -139,7 +139,7 @@ class OnceTests(WayTestCase):
             return Unclosable("hello")
 
         await self.assert_ends(view, None)
-        self.assertEqual(closed, ["closer"] * 2 * len(STACKS))
+        self.assertEqual(closed, ["closer"] * len(TOOLS) * len(STACKS))
         await self.assert_ends(unclosable, OSError)
 
     async def test_failing_receiver(self):

@@ -25,7 +25,7 @@ from django.urls import path
 from .stack_views import Project
 from .stacks import STACKS, make_project
 from .support import SIGNALS, Exchange, HandlerTestCase, named
-from .ways import watched
+from .ways import TOOLS, watched
 
 CASES = int(os.environ.get("DAPHNE_TEST_CASES", "300"))
 FIRST = int(os.environ.get("DAPHNE_TEST_SEED", "0"))
@@ -167,8 +167,8 @@ class StackTests(DifferentialTestCase):
         """Send requests to a project, and return what statuses were seen."""
         statuses = set()
         with ExitStack() as stack:
-            if project.watched:
-                stack.enter_context(watched())
+            if tool := TOOLS[project.tool]:
+                stack.enter_context(watched(tool))
             names = [stack.enter_context(named(each)) for each in project.middleware]
             stack.enter_context(override_settings(MIDDLEWARE=names, **project.settings))
             stack.enter_context(written(project.trace))

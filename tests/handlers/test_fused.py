@@ -15,7 +15,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from .stack_views import template
 from .support import LANE, HandlerTestCase, ask, ask_in_this_task
-from .ways import hello, hello_at_once, hops_counted, make_stack, watched
+from .ways import SENTRY, hello, hello_at_once, hops_counted, make_stack, watched
 
 
 class NoteTestCase(HandlerTestCase):
@@ -95,6 +95,8 @@ class HopTests(NoteTestCase):
         self.assertEqual(await self.hops(stack), 0)
         with watched():  # the loop says when
             self.assertEqual(await self.hops(stack), 2)
+        with watched(SENTRY):
+            self.assertEqual(await self.hops(stack), 0)
 
     async def test_sync_view(self):
         """The view is sync: one hop, whatever the middleware, if that can be synchronous."""
@@ -103,6 +105,8 @@ class HopTests(NoteTestCase):
             self.assertEqual(await self.hops(stack, hello_at_once), 0)
             with watched():
                 self.assertEqual(await self.hops(stack, hello_at_once), 1)
+            with watched(SENTRY):
+                self.assertEqual(await self.hops(stack, hello_at_once), 0)
 
     async def test_sync_only(self):
         """A middleware is synchronous: all is in its thread, which waits for the view."""
@@ -110,12 +114,14 @@ class HopTests(NoteTestCase):
         self.assertEqual(await self.hops(stack), 0)
         with watched():
             self.assertEqual(await self.hops(stack), 1)
+        with watched(SENTRY):
+            self.assertEqual(await self.hops(stack), 0)
 
     async def test_runs(self):
         """Middleware with calls of its own stands among hooks: two hops for a run, at the most.
 
         The outermost run has none but those of the request, and without hooks around it the view
-        needs none behind it. With a tool that watches, the outermost is like the others.
+        needs none behind it. With a tool that the loop asks, the outermost is like the others.
         """
         a, b, c = (self.hooks(name) for name in "abc")
         one, two = self.dual("one"), self.dual("two")
@@ -140,6 +146,8 @@ class HopTests(NoteTestCase):
                 self.assertEqual(await self.hops(stack), hops)
                 with watched():
                     self.assertEqual(await self.hops(stack), hops_if_watched)
+                with watched(SENTRY):
+                    self.assertEqual(await self.hops(stack), hops)
 
     async def test_async_only(self):
         """A middleware is asynchronous: each hook is a hop, as with Django's handler."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from .support import ask
 from .ways import (
     INWARDS,
     OUTWARDS,
+    SENTRY,
+    TOOLS,
     Passing,
     WayTestCase,
     hello,
@@ -38,7 +41,7 @@ from .ways import (
     watched,
 )
 
-SENTRY = "sentry_sdk.integrations.django.middleware"
+SENTRY_MIDDLEWARE = "sentry_sdk.integrations.django.middleware"
 
 
 class StrategyTestCase(WayTestCase):
@@ -113,6 +116,12 @@ class LogTests(StrategyTestCase):
         (line,) = await self.lines(handler)
         self.assertNotIn("because", line)
 
+    async def test_tool_in_lane(self):
+        """A tool watches requests from their lanes: it is in nobody's way."""
+        with watched(SENTRY):
+            (line,) = await self.lines(self.make([Passing]))
+        self.assertTrue(line.endswith("of async views two."), line)
+
     async def test_nameless_tool(self):
         """What stands in Django's place does not say whose it is."""
 
@@ -161,16 +170,18 @@ class ToolTests(StrategyTestCase):
 
     async def test_watching(self):
         """A tool comes and goes while the server runs: meanwhile it sees every request."""
-        for kind in STACKS:
-            with self.subTest(kind):
+        for kind, tool in itertools.product(STACKS, filter(None, TOOLS)):
+            with self.subTest(kind, tool=tool):
                 handler = self.make(make_stack(kind, self.note))
                 before = [await self.hops(handler, name) for name in ("/", "/sync")]
-                with seen("get_response_async") as requests:
-                    for name in ("/", "/sync"):
-                        await self.hops(handler, name)
-                    self.assertEqual(requests, ["/", "/sync"])
+                paths: list[str] = []
+                with watched(tool, paths.append):
+                    meanwhile = [await self.hops(handler, name) for name in ("/", "/sync")]
+                    self.assertEqual(paths, ["/", "/sync"])
+                if tool == SENTRY and kind != "async":
+                    self.assertEqual(meanwhile, before)
                 after = [await self.hops(handler, name) for name in ("/", "/sync")]
-                self.assertEqual((requests, after), (["/", "/sync"], before))
+                self.assertEqual((paths, after), (["/", "/sync"], before))
 
     async def test_exchanged_code(self):
         """A tool exchanges the code of Django's method, and leaves the method where it is."""
@@ -198,14 +209,14 @@ class ToolTests(StrategyTestCase):
     async def test_proxies(self):
         """A tool wraps each link of the chain: all of them are called, in their order."""
         for kind in STACKS:
-            for is_watched in (False, True):
-                with self.subTest(kind, watched=is_watched), proxies() as calls:
+            for tool in TOOLS:
+                with self.subTest(kind, tool=tool), proxies() as calls:
                     handler = self.make(make_stack(kind, self.note))
                     for name in ("/", "/sync"):
                         self.notes.clear()
                         calls.clear()
-                        if is_watched:
-                            with watched():
+                        if tool:
+                            with watched(tool):
                                 await self.hops(handler, name)
                         else:
                             await self.hops(handler, name)
@@ -297,7 +308,7 @@ def sentry(spans: bool) -> Iterator[list[str]]:
 
         return wrapped
 
-    __getattr__.__module__ = SENTRY
+    __getattr__.__module__ = SENTRY_MIDDLEWARE
 
     def wrap(dotted_path: str) -> Any:
         cls: Any = import_string(dotted_path)

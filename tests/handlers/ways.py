@@ -28,6 +28,10 @@ from .support import HandlerTestCase
 INWARDS = ["outer in", "middle in", "inner in"]
 OUTWARDS = ["inner out", "middle out", "outer out"]
 Check = Callable[[list[Any]], Awaitable[None]]
+# The module of a tool's function that needs no loop, as the lane can tell.
+SENTRY = "sentry_sdk.integrations.django.asgi"
+# No tool, one that the loop asks, and one that the lane asks.
+TOOLS = (None, __name__, SENTRY)
 
 
 async def hello(request: HttpRequest) -> HttpResponse:
@@ -52,23 +56,34 @@ class Passing(MiddlewareMixin):
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Have every request pass a tool on its way into Django's chains, as some make it."""
-    kept = {name: vars(BaseHandler)[name] for name in ("get_response", "get_response_async")}
+def watched(
+    module: str = __name__, notice: Callable[[str], object] = lambda path: None
+) -> Iterator[None]:
+    """Have every request pass a tool on its way into Django's chains, as some make it.
+
+    The functions of the tool are those of this module; it takes notice of each path.
+    """
+
+    def tell(request: Any) -> None:
+        notice(request.path)
+
+    old_get_response = vars(BaseHandler)["get_response"]
+    old_get_response_async = vars(BaseHandler)["get_response_async"]
 
     def get_response(self: Any, request: Any) -> Any:
-        return kept["get_response"](self, request)
+        tell(request)
+        return old_get_response(self, request)
 
     async def get_response_async(self: Any, request: Any) -> Any:
-        return await kept["get_response_async"](self, request)
+        tell(request)
+        return await old_get_response_async(self, request)
 
-    for function in (get_response, get_response_async):
-        setattr(BaseHandler, function.__name__, function)
-    try:
+    with ExitStack() as stack:
+        for function in (get_response, get_response_async):
+            function.__module__ = module
+            patch = mock.patch.object(BaseHandler, function.__name__, function)
+            stack.enter_context(patch)
         yield
-    finally:
-        for name, function in kept.items():
-            setattr(BaseHandler, name, function)
 
 
 @contextmanager
@@ -159,12 +174,12 @@ class WayTestCase(HandlerTestCase):
         self.threads.append(threading.current_thread())
 
     async def on_each_way(self, check: Check, kinds: Collection[str] = tuple(STACKS)) -> None:
-        """Check with stacks of each kind, without and with a tool that watches requests."""
+        """Check with stacks of each kind, without and with tools that watch requests."""
         for kind in kinds:
-            for is_watched in (False, True):
-                with self.subTest(kind, watched=is_watched), ExitStack() as stack:
-                    if is_watched:
-                        stack.enter_context(watched())
+            for tool in TOOLS:
+                with self.subTest(kind, tool=tool), ExitStack() as stack:
+                    if tool:
+                        stack.enter_context(watched(tool))
                     self.notes.clear()
                     self.threads.clear()
                     await check(make_stack(kind, self.note))
