@@ -32,6 +32,8 @@ class Project(Application):
     stack: str = "startproject"
     # Who answers for static files; see the project's settings.
     static: str = ""
+    # For how many seconds a database connection may be used: CONN_MAX_AGE.
+    persistent: int = 0
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -51,6 +53,7 @@ class Project(Application):
             "BENCHMARK_DATA": str(folder),
             "BENCHMARK_SESSION": SESSION,
             "BENCHMARK_STATIC": self.static,
+            "BENCHMARK_PERSISTENT": str(self.persistent),
         }
         subprocess.run(
             [str(python), "-m", "library.prepare"],
@@ -149,6 +152,14 @@ def _django_scenarios() -> Iterator[Requests]:
                 path=path,
                 headers=tuple(headers),
             )
+    yield Requests(
+        "django-orm-page-persistent",
+        "Django, startproject with CONN_MAX_AGE = 60, ten rows in a page by a sync view",
+        Project(persistent=60),
+        _PAGE.encode(),
+        path="/page",
+        headers=(("X-Frame-Options", "DENY"),),
+    )
     yield Requests(
         "django-json",
         "Django, startproject, ten rows as JSON by a sync view",

@@ -7,6 +7,7 @@ The environment says which:
   ``django_daphne``, as under any other server;
 * ``BENCHMARK_STATIC``: who answers for static files: "whitenoise" is its middleware, "server" is
   this server where there is a handler, and WhiteNoise's middleware elsewhere; empty is nobody;
+* ``BENCHMARK_PERSISTENT``: for how many seconds a database connection may be used;
 * ``BENCHMARK_DATA``: the folder of the database and of the collected static files.
 """
 
@@ -58,7 +59,11 @@ TEMPLATES = [
     },
 ]
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": _data / "db.sqlite3"},
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": _data / "db.sqlite3",
+        "CONN_MAX_AGE": int(os.environ.get("BENCHMARK_PERSISTENT", "0")),
+    },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
