@@ -9,7 +9,7 @@ which the lane then calls itself, and behind it to its end.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from types import FunctionType
 from typing import Any, Final
@@ -35,7 +35,7 @@ def needs_no_loop(function: Any, is_own: Callable[[Any], bool]) -> bool:
     return is_own(function)
 
 
-class _Chain(Awaitable[Any]):
+class _Chain:
     """In the place of the chain: lets go of the coroutine, and later gives it the response."""
 
     response: Any
@@ -45,7 +45,7 @@ class _Chain(Awaitable[Any]):
         return self.response
 
 
-class _Rest(Awaitable[Any]):
+class _Rest:
     """What a coroutine still has to do, for somebody else to await."""
 
     def __init__(self, coroutine: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -88,6 +90,13 @@ class CarriedTests(WayTestCase):
         """Return the handler of a view, and of an async one."""
         return self.handler(view, path("other", hello), middleware=list(middleware))
 
+    @contextmanager
+    def logged(self, count: int) -> Iterator[None]:
+        """Have the lanes tell a tool, and expect so many lines of Django on its answers."""
+        with watched(SENTRY), self.assertLogs("django.request", "WARNING") as logs:
+            yield
+        self.assertEqual(len(logs.records), count)
+
     async def test_place(self):
         """The tool is told in the request's lane, whichever kind the view is."""
         names: list[str] = []
@@ -117,14 +126,9 @@ class CarriedTests(WayTestCase):
 
         for view in (refuse, refuse_later):
             handler = self.make(view)
-            with (
-                self.subTest(view.__name__),
-                watched(SENTRY),
-                self.assertLogs("django.request", "WARNING") as logs,
-            ):
+            with self.subTest(view.__name__), self.logged(1):
                 self.assertEqual((await ask(handler)).status, 403)
                 await self.assert_idle()
-                self.assertEqual(len(logs.records), 1)
 
     async def test_errors(self):
         """A view raises, or the resolver does not know it: the answer is Django's."""
@@ -137,15 +141,10 @@ class CarriedTests(WayTestCase):
 
         for view in (fail, fail_later):
             handler = self.make(view)
-            with (
-                self.subTest(view.__name__),
-                watched(SENTRY),
-                self.assertLogs("django.request", "WARNING") as logs,
-            ):
+            with self.subTest(view.__name__), self.logged(2):
                 self.assertEqual((await ask(handler)).status, 500)
                 self.assertEqual((await ask(handler, "/nowhere")).status, 404)
                 await self.assert_idle()
-                self.assertEqual(len(logs.records), 2)
 
     async def test_ends(self):
         """A view would end the process, or its task: a 500, and the tool's coroutine is over."""
