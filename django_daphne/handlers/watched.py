@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator
 from functools import partial
-from types import FunctionType
+from types import FunctionType, coroutine
 from typing import Any, Final
 
 from .views import Pending, pass_on
@@ -45,14 +45,10 @@ class _Chain:
         return self.response
 
 
-class _Rest:
-    """What a coroutine still has to do, for somebody else to await."""
-
-    def __init__(self, coroutine: Any) -> None:
-        self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._coroutine.__await__()  # type: ignore[no-any-return]
+@coroutine
+def _rest(started: Any) -> Generator[Any, Any, Any]:
+    """Do what a coroutine still has to do, for whoever awaits this."""
+    return (yield from started)
 
 
 def carried(handler: Any, respond: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -64,40 +60,26 @@ def carried(handler: Any, respond: Callable[[Any], Any]) -> Callable[[Any], Any]
     handler._middleware_chain = lambda request: _Chain()
 
     def get_response(request: Any) -> Any:
-        coroutine = handler.get_response_async(request)
-        chain = coroutine.send(None)
-        try:
-            response = respond(request)
-        except BaseException as error:  # noqa: BLE001 - it comes out again
-            return coroutine.throw(error)
-        if type(response) is Pending:
-            return Pending(response.call, partial(_carry_on, coroutine, chain, response.complete))
-        return _finish(coroutine, chain, response)
+        started = handler.get_response_async(request)
+        return _carry_on(started, started.send(None), respond, request)
 
     return get_response
 
 
-def _carry_on(
-    coroutine: Any,
-    chain: _Chain,
-    complete: Callable[[Any, BaseException | None], Any],
-    response: Any,
-    error: BaseException | None,
-) -> Any:
+def _carry_on(started: Any, chain: _Chain, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in the place of the chain, and carry the coroutine on with the outcome."""
     __traceback_hide__ = True
     try:
-        response = complete(response, error)
-    except BaseException as raised:  # noqa: BLE001 - it comes out again
-        return coroutine.throw(raised)
-    return _finish(coroutine, chain, response)
-
-
-def _finish(coroutine: Any, chain: _Chain, response: Any) -> Any:
+        response = function(*arguments)
+    except BaseException as error:  # noqa: BLE001 - the coroutine is told, and lets it out again
+        return started.throw(error)
+    if type(response) is Pending:
+        return Pending(response.call, partial(_carry_on, started, chain, response.complete))
     chain.response = response
     if response.status_code >= 400:  # Django awaits its log, for which it needs the loop
-        return Pending(partial(_Rest, coroutine), pass_on)
+        return Pending(partial(_rest, started), pass_on)
     try:
-        coroutine.send(None)
+        started.send(None)
     except StopIteration as end:
         return end.value
     raise RuntimeError("get_response_async awaits something behind a response")

@@ -12,6 +12,7 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
+from django.test import SimpleTestCase
 from django.urls import path
 
 from django_daphne.handlers import strategies
@@ -35,7 +36,7 @@ def is_own(function: Any) -> bool:
     return function is old
 
 
-class ShapeTests(WayTestCase):
+class ShapeTests(SimpleTestCase):
     """What is seen in the code of a function that stands in the place of Django's."""
 
     def wrap(self, inner: Any, module: str = SENTRY) -> Any:
@@ -64,7 +65,7 @@ class ShapeTests(WayTestCase):
 
         @of_sentry
         async def with_name(handler: Any, request: Any) -> Any:
-            await asyncio.sleep(0)
+            asyncio.current_task()
             return await held(handler, request)
 
         @of_sentry
@@ -86,9 +87,9 @@ class ShapeTests(WayTestCase):
 class CarriedTests(WayTestCase):
     """Requests whose tool is asked by their lanes."""
 
-    def make(self, view: Any, middleware: tuple[Any, ...] = (Passing,)) -> ThreadedASGIHandler:
+    def make(self, view: Any) -> ThreadedASGIHandler:
         """Return the handler of a view, and of an async one."""
-        return self.handler(view, path("other", hello), middleware=list(middleware))
+        return self.handler(view, path("other", hello), middleware=[Passing])
 
     @contextmanager
     def logged(self, count: int) -> Iterator[None]:
